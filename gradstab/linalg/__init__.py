@@ -1,0 +1,1 @@
+"""Pure maps from unconstrained arrays to constrained matrices."""

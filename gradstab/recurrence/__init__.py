@@ -1,0 +1,1 @@
+"""Pure scans over time."""

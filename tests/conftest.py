@@ -1,0 +1,36 @@
+"""Strict JAX modes and fixtures for the whole suite."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(params=[jnp.float32, jnp.float64], ids=["f32", "f64"])
+def dtype(request):
+    with jax.enable_x64(request.param == jnp.float64):
+        yield request.param
+
+
+@pytest.fixture(
+    params=[jnp.float32, jnp.float64, jnp.complex64, jnp.complex128],
+    ids=["f32", "f64", "c64", "c128"],
+)
+def any_dtype(request):
+    with jax.enable_x64(request.param in {jnp.float64, jnp.complex128}):
+        yield request.param
+
+
+@pytest.fixture
+def atol(dtype):
+    return {jnp.float32: 1e-5, jnp.float64: 1e-12}[dtype]
+
+
+@pytest.fixture(params=[True, False], ids=["graph", "tree"])
+def nnx_mode(request):
+    from flax import nnx
+
+    with nnx.set_graph_mode(request.param), nnx.set_graph_updates(request.param):
+        yield request.param

@@ -1,0 +1,38 @@
+"""Measurements that several tests share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+RATIO_LIMIT = 30.0  # LAPACK's own threshold for an orthogonality residual
+
+
+def orthogonality_ratio(q):
+    """Returns ||QᴴQ - I||_1 / (rows eps), or of Qᴴ when Q is wide, in float64."""
+    wide = np.asarray(q, np.complex128)
+    wide = wide if wide.shape[0] >= wide.shape[1] else wide.conj().T
+    if 0 in wide.shape:
+        return 0.0
+    defect = wide.conj().T @ wide - np.eye(wide.shape[1])
+    columns = np.sum(np.abs(defect), axis=0)
+    return float(np.max(columns) / (wide.shape[0] * jnp.finfo(q.dtype).eps))
+
+
+def random_matrix(seed, shape, dtype):
+    """Draws a standard normal matrix, complex with complex dtypes."""
+    return jax.random.normal(jax.random.key(seed), shape, dtype)
+
+
+def primitives_in_scan(jaxpr, inside=False):
+    """Yields the name of every primitive that runs once per scan step."""
+    for eqn in jaxpr.eqns:
+        if inside:
+            yield eqn.primitive.name
+        for sub in _sub_jaxprs(eqn):
+            yield from primitives_in_scan(sub, inside or eqn.primitive.name == "scan")
+
+
+def _sub_jaxprs(eqn):
+    leaves = jax.tree.leaves(eqn.params, is_leaf=lambda p: hasattr(p, "jaxpr"))
+    candidates = [getattr(leaf, "jaxpr", leaf) for leaf in leaves]
+    return [c for c in candidates if hasattr(c, "eqns")]
