@@ -119,9 +119,7 @@ def check_param_dtype(dtype: Dtype, *, real: bool = False) -> None:
             f"`param_dtype` must be a floating-point dtype, got {wanted.name}."
         )
     if real and jnp.issubdtype(wanted, jnp.complexfloating):
-        raise ValueError(
-            f"`param_dtype` must be real here, got {wanted.name}."
-        )
+        raise ValueError(f"`param_dtype` must be real here, got {wanted.name}.")
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise ValueError(
             f"`param_dtype` {wanted.name} needs double precision: call "
@@ -129,9 +127,7 @@ def check_param_dtype(dtype: Dtype, *, real: bool = False) -> None:
         )
 
 
-def check_integer(
-    name: str, value: int, low: int = 0, high: int | None = None
-) -> None:
+def check_integer(name: str, value: int, low: int = 0, high: int | None = None) -> None:
     """Checks that an argument is an integer in a closed range.
 
     Args:

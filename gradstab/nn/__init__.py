@@ -1,8 +1,18 @@
 """Flax NNX modules: parametrizations, cells and the sequence layer."""
 
+from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
+from ._constrain import constrain as constrain
+from ._exponential import Exponential as Exponential
+from ._export import export as export
+from ._householder import Householder as Householder
+from ._mask import unconstrained_mask as unconstrained_mask
 from ._materialize import materialize as materialize
 from ._parametrization import (
     Fixed as Fixed,
     Materialized as Materialized,
     Parametrization as Parametrization,
 )
+from ._refresh import refresh as refresh
+from ._spectral_normalized import SpectralNormalized as SpectralNormalized
+from ._svd import SVD as SVD
+from ._unconstrained import Unconstrained as Unconstrained

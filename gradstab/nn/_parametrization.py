@@ -34,9 +34,9 @@ class Materialized(nnx.Variable):
 class Parametrization(nnx.Module):
     """A matrix, or a stack of matrices, given by unconstrained coordinates.
 
-    Calling it builds the matrix; the coordinates are its `nnx.Param`s, and what is
-    fixed is a `Fixed` Variable. Subclasses implement `__call__`, `_write` and
-    `singular_value_bounds`.
+    Calling it builds the matrix. The coordinates are its `nnx.Param`s; what is fixed
+    is a `Fixed` Variable. A subclass supplies `_build`, its right inverse `_write`, the
+    set itself as `_residual` and `_nearest`, and `singular_value_bounds`.
 
     Args:
         shape: shape (..., rows, columns) of what is built; leading axes are a stack of
@@ -55,49 +55,134 @@ class Parametrization(nnx.Module):
         self.param_dtype = param_dtype
 
     def __call__(self) -> Matrix:
-        """Builds the matrix; changes nothing."""
-        raise NotImplementedError
+        """Builds the matrix; changes nothing.
+
+        Returns:
+            The matrix, of shape `shape` and dtype `param_dtype`.
+
+        Raises:
+            ValueError: if the coordinates were replaced by those of another shape.
+        """
+        matrix = self._build()
+        if matrix.shape != self.shape:
+            raise ValueError(
+                f"{type(self).__name__} of shape {self.shape} holds the coordinates "
+                f"of a matrix of shape {matrix.shape}."
+            )
+        return matrix.astype(self.param_dtype)
 
     def assign(self, matrix: Matrix, *, project: bool = False) -> None:
         """Sets the coordinates so that the next call returns `matrix`.
 
         Args:
-            matrix: the matrix wanted, of shape `shape`. Its value is read: it cannot
-                be traced.
-            project: whether a matrix outside the set is first moved to a point of the
-                set. Each class says to which.
+            matrix: the matrix wanted, of shape `shape`. Its value is read, so that it
+                cannot be traced.
+            project: whether a matrix outside the set is first moved into it: to the
+                nearest in the Frobenius norm, unless the class says otherwise.
 
         Raises:
-            ValueError: if the shape or the dtype differ, if `matrix` is not finite, if
-                it lies outside the set and `project` is False, or if these coordinates
-                cannot reach it.
+            ValueError: if the shape or the dtype do not fit, if `matrix` is not
+                finite, if it lies outside the set and `project` is False, or if these
+                coordinates cannot reach it. The coordinates are then unchanged.
         """
-        matrix = jnp.asarray(matrix)
-        if matrix.shape != self.shape:
+        matrix = self._checked(matrix)
+        tolerance = 100 * max(1, *self.shape[-2:]) * jnp.finfo(matrix.dtype).eps
+        if project:
+            matrix = self._map_stack(self._nearest, matrix)
+        else:
+            residual = _largest(self._map_stack(self._residual, matrix))
+            if not residual <= tolerance:
+                raise ValueError(
+                    f"`matrix` lies outside the set of {type(self).__name__}: residual "
+                    f"{residual:.2e}, tolerance {tolerance:.2e}; pass `project=True` "
+                    "to move it into the set."
+                )
+        trial = nnx.clone(self)
+        trial._write(matrix)
+        error = _largest(trial._build() - matrix) / max(1.0, _largest(matrix))
+        if not error <= tolerance:
             raise ValueError(
-                f"`matrix` must have shape {self.shape}, got {matrix.shape}."
+                f"{type(self).__name__} cannot reach `matrix`: its coordinates give "
+                f"it back with error {error:.2e}, tolerance {tolerance:.2e}. "
+                f"{self._beyond_reach()}"
             )
-        if jnp.iscomplexobj(matrix) and not self._is_complex:
-            raise ValueError(
-                f"`matrix` must be real for a `param_dtype` of "
-                f"{jnp.dtype(self.param_dtype).name}, got {matrix.dtype.name}."
-            )
-        matrix = matrix.astype(self._coordinate_dtype)
-        if not jnp.all(jnp.isfinite(matrix)):
-            raise ValueError("`matrix` must be finite, got NaN or infinity.")
-        self._write(matrix, project)
-
-    def refreshed(self) -> "Parametrization":
-        """Returns a copy whose re-anchored parts have moved; see `refresh`."""
-        return self
+        nnx.update(self, nnx.state(trial))
 
     @property
     def singular_value_bounds(self) -> tuple[float, float]:
         """Bounds (low, high) that hold for every finite value of the coordinates."""
         return 0.0, math.inf
 
-    def _write(self, matrix: Matrix, project: bool) -> None:
+    @property
+    def free_parameters(self) -> int:
+        """How many numbers an optimizer moves: coordinates that are read."""
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
+
+    def _build(self) -> Matrix:
+        """Builds the matrix in the dtype of the coordinates."""
         raise NotImplementedError
+
+    def _write(self, matrix: Matrix) -> None:
+        """Sets the coordinates to those of a matrix of the set; can be traced."""
+        raise NotImplementedError
+
+    def _residual(self, matrix: Inexact[Array, "n m"]) -> Array:
+        """Measures how far one matrix is from the set, in units of its entries."""
+        raise NotImplementedError
+
+    def _nearest(self, matrix: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
+        """Moves one matrix into the set."""
+        raise NotImplementedError
+
+    def _reanchor(self) -> None:
+        """Moves what is re-anchored between steps, with the matrix unchanged."""
+
+    def _beyond_reach(self) -> str:
+        """Says which matrices of the set these coordinates miss, and the remedy."""
+        return ""
+
+    def _draw(self, matrix_init: Initializer, rngs: nnx.Rngs) -> Matrix:
+        """Draws each matrix of the stack by itself."""
+        # A Flax initializer given the whole shape would scale, or orthogonalize, the
+        # stack as if it were one matrix.
+        *stack, rows, columns = self.shape
+        return self._map_stack(
+            lambda key: matrix_init(key, (rows, columns), self._coordinate_dtype),
+            jax.random.split(rngs.params(), tuple(stack)),
+        )
+
+    def _initialize(self, matrix_init: Initializer, rngs: nnx.Rngs) -> None:
+        """Takes the point of the set that is nearest to what an initializer draws."""
+        matrix = self._draw(matrix_init, rngs)
+        if isinstance(matrix, jax.core.Tracer):
+            self._write(self._map_stack(self._nearest, matrix))
+        else:
+            self.assign(matrix, project=True)
+
+    def _map_stack(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        """Applies a function of single matrices to each place of the stack."""
+        for _ in self.shape[:-2]:
+            function = jax.vmap(function)
+        return function(*arrays)
+
+    def _checked(self, matrix: Matrix) -> Matrix:
+        matrix = jnp.asarray(matrix)
+        if matrix.shape != self.shape:
+            raise ValueError(
+                f"`matrix` must have shape {self.shape}, got {matrix.shape}."
+            )
+        if not jnp.issubdtype(matrix.dtype, jnp.inexact):
+            raise ValueError(
+                f"`matrix` must have a floating-point dtype, got {matrix.dtype.name}."
+            )
+        if jnp.iscomplexobj(matrix) and not self._is_complex:
+            raise ValueError(
+                "`matrix` must be real where `param_dtype` is "
+                f"{jnp.dtype(self.param_dtype).name}, got {matrix.dtype.name}."
+            )
+        if not jnp.all(jnp.isfinite(matrix)):
+            raise ValueError("`matrix` must be finite, got NaN or infinity.")
+        return matrix.astype(self._coordinate_dtype)
 
     @property
     def _is_complex(self) -> bool:
@@ -105,22 +190,12 @@ class Parametrization(nnx.Module):
 
     @property
     def _coordinate_dtype(self) -> Any:
-        low = jnp.finfo(self.param_dtype).bits < 32 and not self._is_complex
-        return jnp.float32 if low else self.param_dtype
+        return jnp.promote_types(self.param_dtype, jnp.float32)
 
-    def _over_stack(self, build: Callable[..., Array], *coordinates: Array) -> Matrix:
-        """Applies a function of single matrices to each matrix of the stack."""
-        for _ in self.shape[:-2]:
-            build = jax.vmap(build)
-        return build(*coordinates).astype(self.param_dtype)
+    @property
+    def _real_dtype(self) -> Any:
+        return jnp.finfo(self._coordinate_dtype).dtype
 
-    def _initialize(
-        self, matrix_init: Initializer, rngs: nnx.Rngs, *, project: bool = True
-    ) -> None:
-        """Assigns a matrix drawn for each place of the stack."""
-        *stack, rows, columns = self.shape
-        keys = jax.random.split(rngs.params(), tuple(stack))
-        draw = lambda key: matrix_init(key, (rows, columns), self._coordinate_dtype)  # noqa: E731
-        for _ in stack:
-            draw = jax.vmap(draw)
-        self.assign(draw(keys), project=project)
+
+def _largest(x: Array) -> float:
+    return float(jnp.max(jnp.abs(x), initial=0.0))

@@ -1,0 +1,82 @@
+"""Constraining the weights of an existing Flax model."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flax import nnx
+from flax.nnx import filterlib
+
+from gradstab.nn._parametrization import Parametrization
+
+M = TypeVar("M", bound=nnx.Module)
+
+
+def constrain(
+    model: M,
+    where: filterlib.Filter,
+    factory: Callable[[tuple[int, ...]], Parametrization],
+) -> M:
+    """Puts a parametrization in the place of weights of an existing model.
+
+    The matrix starts at the weight's present value, moved into the set by
+    `assign(..., project=True)`. Stock layers cannot read a parametrization: call
+    `materialize` on the model inside the loss, and then the model.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import gradstab as gs
+        >>> rngs = nnx.Rngs(0)
+        >>> layer = gs.nn.constrain(
+        ...     nnx.Linear(4, 4, rngs=rngs),
+        ...     nnx.PathContains("kernel"),
+        ...     lambda shape: gs.nn.Householder(shape, rngs=rngs),
+        ... )
+        >>> def loss(layer, inputs):
+        ...     return jnp.sum(gs.nn.materialize(layer)(inputs) ** 2)
+        >>> jax.grad(loss)(layer, jnp.ones((2, 4))).kernel.vectors.shape
+        (4, 4)
+
+    Args:
+        model: any module. It is left unchanged.
+        where: a Flax filter of Variables, such as `nnx.PathContains("kernel")` or a
+            function of the path and the Variable.
+        factory: makes a parametrization of a given shape. Flax kernels are
+            (in_features, out_features), the transpose of the matrix that multiplies a
+            column vector.
+
+    Returns:
+        A model that shares all other Variables with `model`.
+
+    Raises:
+        ValueError: if `where` selects nothing or something that is no stack of
+            matrices, or if the set has no nearest point to a weight.
+    """
+    selects = filterlib.to_predicate(where)
+    seen: list[str] = []
+    chosen: list[str] = []
+
+    def replace(path, node):
+        if not isinstance(node, nnx.Variable):
+            return node
+        name = "/".join(map(str, path))
+        seen.append(name)
+        if not selects(path, node):
+            return node
+        chosen.append(name)
+        matrix = node[...]
+        if matrix.ndim < 2:
+            raise ValueError(
+                f"`where` selects {name}, which must have at least 2 dimensions to be "
+                f"constrained, got {matrix.shape}."
+            )
+        parametrization = factory(matrix.shape)
+        parametrization.assign(matrix, project=True)
+        return parametrization
+
+    constrained = nnx.recursive_map(replace, model)
+    if not chosen:
+        raise ValueError(
+            f"`where` must select a weight, got none; the model has {', '.join(seen)}."
+        )
+    return constrained

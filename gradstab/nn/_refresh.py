@@ -1,0 +1,34 @@
+"""Re-anchoring the maps of a model between optimizer steps."""
+
+from typing import TypeVar
+
+from flax import nnx
+
+from gradstab.nn._parametrization import Parametrization
+
+M = TypeVar("M", bound=nnx.Module)
+
+
+def refresh(module: M) -> M:
+    """Moves what a map holds on to: base points and the like.
+
+    Some maps are cheap or accurate near a base point (`Exponential`). After an
+    optimizer step, or after every so many, this moves the base point to where the
+    coordinates have gone and sets them to zero. Maps without one are unchanged.
+
+    Args:
+        module: any module. It is left unchanged; under `jax.jit` or `nnx.jit`, return
+            the result.
+
+    Returns:
+        The same model with other coordinates. Every matrix in it is equal to that in
+        `module` up to rounding.
+    """
+
+    def moved(_, node):
+        if isinstance(node, Parametrization):
+            node = nnx.clone(node)
+            node._reanchor()
+        return node
+
+    return nnx.recursive_map(moved, module)
