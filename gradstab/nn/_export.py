@@ -1,14 +1,11 @@
 """Leaving the library: a model with its matrices as ordinary weights."""
 
 import warnings
-from typing import TypeVar
+from typing import Any
 
 from flax import nnx
 
 from gradstab.nn._parametrization import Matrix, Parametrization
-
-M = TypeVar("M", bound=nnx.Module)
-
 
 class Exported(nnx.Param):
     """An ordinary weight that a module may still call as it called its map."""
@@ -18,7 +15,7 @@ class Exported(nnx.Param):
         return self[...]
 
 
-def export(module: M) -> nnx.Module:
+def export(module: nnx.Module) -> Any:
     """Turns every parametrization into an ordinary weight, for inference or for good.
 
     A module that has an exact twin in Flax (its `flax_twin()` says so) becomes that
@@ -41,8 +38,9 @@ def export(module: M) -> nnx.Module:
             return Exported(node())
         if not isinstance(node, nnx.Module):
             return node
-        if hasattr(node, "flax_twin"):
-            twin = node.flax_twin()
+        flax_twin = getattr(node, "flax_twin", None)
+        if flax_twin is not None:
+            twin = flax_twin()
             if twin is None:
                 kept.add(type(node).__name__)
             return node if twin is None else twin

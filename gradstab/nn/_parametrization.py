@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
+from jax.core import Tracer
 from jaxtyping import Array, Inexact
 
 from gradstab._checks import check_param_dtype, check_shape
@@ -154,7 +155,7 @@ class Parametrization(nnx.Module):
     def _initialize(self, matrix_init: Initializer, rngs: nnx.Rngs) -> None:
         """Takes the point of the set that is nearest to what an initializer draws."""
         matrix = self._draw(matrix_init, rngs)
-        if isinstance(matrix, jax.core.Tracer):
+        if isinstance(matrix, Tracer):
             self._write(self._map_stack(self._nearest, matrix))
         else:
             self.assign(matrix, project=True)
