@@ -7,12 +7,17 @@ from ._export import export as export
 from ._householder import Householder as Householder
 from ._mask import unconstrained_mask as unconstrained_mask
 from ._materialize import materialize as materialize
+from ._matmul_cell import MatmulCell as MatmulCell
+from ._modrelu import modrelu as modrelu
+from ._orthogonal_cell import OrthogonalCell as OrthogonalCell
 from ._parametrization import (
     Fixed as Fixed,
     Materialized as Materialized,
     Parametrization as Parametrization,
 )
+from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._refresh import refresh as refresh
+from ._rnn import RNN as RNN
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
 from ._svd import SVD as SVD
 from ._unconstrained import Unconstrained as Unconstrained

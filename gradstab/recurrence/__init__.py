@@ -1,1 +1,3 @@
-"""Pure scans over time."""
+"""Pure recurrences over time."""
+
+from ._scan import scan as scan
