@@ -146,11 +146,11 @@ class ScaledCayley(Parametrization):
         return skew_parameters(self.shape, self._is_complex) + phases
 
     def _build(self) -> Matrix:
-        diagonal = (
-            jnp.exp(1j * self.phases[...])
-            if self._is_complex
-            else unit(self.signs[...])
-        )
+        if self._is_complex:
+            phases = self.phases[...]
+            diagonal = jax.lax.complex(jnp.cos(phases), jnp.sin(phases))
+        else:
+            diagonal = unit(self.signs[...])
         return self._map_stack(_cayley, self.skew[...]) * diagonal[..., None, :]
 
     def _write(self, matrix: Matrix) -> None:

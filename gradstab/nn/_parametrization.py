@@ -191,7 +191,8 @@ class Parametrization(nnx.Module):
 
     @property
     def _coordinate_dtype(self) -> Any:
-        return jnp.promote_types(self.param_dtype, jnp.float32)
+        low = jnp.finfo(self.param_dtype).bits < 32
+        return jnp.dtype(jnp.float32 if low else self.param_dtype)
 
     @property
     def _real_dtype(self) -> Any:

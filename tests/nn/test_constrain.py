@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import gradstab as gs
+from tests.helpers import RATIO_LIMIT, orthogonality_ratio
+
+
+class Model(nnx.Module):
+    def __init__(self, *, rngs):
+        self.first = nnx.Linear(3, 4, rngs=rngs)
+        self.second = nnx.Linear(4, 4, rngs=rngs)
+        self.tied = self.second.kernel
+
+    def __call__(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def orthogonal(shape):
+    return gs.nn.Householder(shape, rngs=nnx.Rngs(9))
+
+
+@pytest.mark.usefixtures("nnx_mode")
+def test_starts_at_the_nearest_matrix_and_shares_the_rest():
+    model = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+    constrained = gs.nn.constrain(model, nnx.PathContains("kernel"), orthogonal)
+    left, _, right = np.linalg.svd(model.kernel[...])
+    np.testing.assert_allclose(constrained.kernel(), left @ right, atol=1e-5)
+    assert constrained.bias is model.bias
+    assert isinstance(model.kernel, nnx.Param)
+
+
+def test_trains_through_materialize_and_stays_in_the_set():
+    model = nnx.RNN(nnx.SimpleCell(3, 4, rngs=nnx.Rngs(0)), rngs=False)
+    model = gs.nn.constrain(
+        model, lambda path, _: path[-2:] == ("dense_h", "kernel"), orthogonal
+    )
+    inputs = jax.random.normal(jax.random.key(0), (2, 7, 3))
+    carry = jnp.zeros((2, 4))
+
+    def loss(model):
+        outputs = gs.nn.materialize(model)(inputs, initial_carry=carry)
+        return jnp.sum(outputs**2)
+
+    before = model.cell.dense_h.kernel()
+    for _ in range(5):
+        gradient = jax.grad(loss)(model)
+        model = jax.tree.map(lambda leaf, slope: leaf - 0.1 * slope, model, gradient)
+    after = model.cell.dense_h.kernel()
+    assert not np.allclose(before, after, atol=1e-3)
+    assert orthogonality_ratio(after) <= RATIO_LIMIT
+
+
+def test_a_shared_weight_stays_shared():
+    with nnx.set_graph_mode(True), nnx.set_graph_updates(True):
+        model = Model(rngs=nnx.Rngs(0))
+        model = gs.nn.constrain(model, nnx.PathContains("second"), _square_or_skip)
+        assert model.tied is model.second.kernel
+
+
+def _square_or_skip(shape):
+    return gs.nn.Unconstrained(shape, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.error_text
+def test_names_what_there_is_and_what_is_no_matrix():
+    model = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="got none; the model has bias, kernel"):
+        gs.nn.constrain(model, nnx.PathContains("kernle"), orthogonal)
+    with pytest.raises(ValueError, match=r"bias, which must have at least 2 .* \(4,\)"):
+        gs.nn.constrain(model, nnx.PathContains("bias"), orthogonal)
+    with pytest.raises(ValueError, match="got 3 rows and 4 columns; use Householder"):
+        gs.nn.constrain(
+            model,
+            nnx.PathContains("kernel"),
+            lambda shape: gs.nn.Cayley(shape, rngs=nnx.Rngs(0)),
+        )

@@ -1,0 +1,266 @@
+"""What every parametrization must keep, one table of maps against one of promises."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import gradstab as gs
+from tests.helpers import RATIO_LIMIT, orthogonality_ratio
+
+# name -> (constructor, shape); together they take every branch of the constructors.
+MAPS = {
+    "Unconstrained": (gs.nn.Unconstrained, (6, 6)),
+    "Cayley": (gs.nn.Cayley, (6, 6)),
+    "ScaledCayley": (gs.nn.ScaledCayley, (6, 6)),
+    "Exponential": (gs.nn.Exponential, (6, 6)),
+    "Householder": (gs.nn.Householder, (6, 6)),
+    "Householder tall": (gs.nn.Householder, (7, 4)),
+    "Householder wide": (gs.nn.Householder, (4, 7)),
+    "SVD": (gs.nn.SVD, (6, 6)),
+    "SVD tall": (gs.nn.SVD, (7, 4)),
+    "SVD wide": (gs.nn.SVD, (4, 7)),
+    "SpectralNormalized": (gs.nn.SpectralNormalized, (6, 4)),
+}
+
+
+@pytest.fixture(params=MAPS, ids=lambda name: name.replace(" ", "-"))
+def make(request):
+    constructor, shape = MAPS[request.param]
+
+    def build(seed=0, stack=(), **options):
+        return constructor((*stack, *shape), rngs=nnx.Rngs(seed), **options)
+
+    return build
+
+
+def assert_in_set(parametrization, matrix):
+    low, high = parametrization.singular_value_bounds
+    if (low, high) == (1.0, 1.0):
+        assert orthogonality_ratio(matrix) <= RATIO_LIMIT
+    values = np.linalg.svd(np.asarray(matrix, np.complex128), compute_uv=False)
+    slack = RATIO_LIMIT * max(matrix.shape) * float(jnp.finfo(matrix.dtype).eps)
+    assert np.all(np.isfinite(values))
+    assert values.min() >= low - slack
+    assert values.max() <= high + slack
+
+
+def at_random(parametrization, scale, seed=1):
+    """Replaces every coordinate by a normal number."""
+    state = nnx.state(parametrization, nnx.Param)
+    leaves, tree = jax.tree.flatten(state)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    drawn = [
+        scale * jax.random.normal(key, leaf.shape, leaf.dtype)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    nnx.update(parametrization, jax.tree.unflatten(tree, drawn))
+    return parametrization
+
+
+def squares(parametrization):
+    weights = jnp.arange(parametrization().size, dtype=parametrization().dtype)
+    return jnp.sum(weights.reshape(parametrization.shape) * parametrization() ** 2)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+def test_every_value_of_the_coordinates_gives_a_matrix_of_the_set(make, scale):
+    parametrization = at_random(make(), scale)
+    assert_in_set(parametrization, parametrization())
+
+
+def test_starts_in_the_set_with_the_shape_and_dtype_asked_for(make, any_dtype):
+    parametrization = make(param_dtype=any_dtype)
+    matrix = parametrization()
+    assert matrix.shape == parametrization.shape
+    assert matrix.dtype == any_dtype
+    assert_in_set(parametrization, matrix)
+
+
+@pytest.mark.parametrize("low", [jnp.bfloat16, jnp.float16])
+def test_low_precision_is_computed_in_float32_and_cast_once(make, low):
+    parametrization, single = make(param_dtype=low), make()
+    for leaf in jax.tree.leaves(nnx.state(parametrization)):
+        assert leaf.dtype == jnp.float32
+    assert parametrization().dtype == low
+    np.testing.assert_array_equal(parametrization(), single().astype(low))
+
+
+def test_gradient_is_finite_and_agrees_with_central_differences(make):
+    with jax.enable_x64(True):
+        parametrization = at_random(make(param_dtype=jnp.float64), 0.5)
+        graph, params, rest = nnx.split(parametrization, nnx.Param, ...)
+
+        def loss(params):
+            return squares(nnx.merge(graph, params, rest))
+
+        jax.test_util.check_grads(loss, (params,), order=1, modes=["rev"])
+
+
+def test_gradient_is_finite_at_zero_coordinates(make):
+    gradient = jax.grad(squares)(at_random(make(), 0.0))
+    for leaf in jax.tree.leaves(gradient):
+        assert np.all(np.isfinite(leaf))
+
+
+def test_assign_gives_back_the_matrix_of_another_instance(make, any_dtype):
+    source = at_random(make(param_dtype=any_dtype), 1.0)
+    target = make(seed=5, param_dtype=any_dtype)
+    # A Cayley transform or an exponential keeps its component: give it that one.
+    matrix = source()
+    target.assign(matrix)
+    limit = 100 * max(matrix.shape) * float(jnp.finfo(any_dtype).eps)
+    np.testing.assert_allclose(target(), matrix, atol=limit)
+
+
+def test_a_forward_pass_changes_nothing(make):
+    parametrization = make()
+    before = jax.tree.map(np.array, jax.tree.leaves(nnx.state(parametrization)))
+    first = parametrization()
+    chex.assert_trees_all_equal(first, parametrization())
+    chex.assert_trees_all_equal(before, jax.tree.leaves(nnx.state(parametrization)))
+
+
+def test_a_stack_is_separate_matrices(make):
+    stacked = make(stack=(2, 3))
+    assert stacked().shape == stacked.shape
+    graph, state = nnx.split(make())
+    for place in np.ndindex(2, 3):
+        alone = nnx.merge(
+            graph, jax.tree.map(lambda leaf, at=place: leaf[at], nnx.state(stacked))
+        )
+        np.testing.assert_allclose(stacked()[place], alone(), atol=2e-6)
+    assert not np.allclose(stacked()[0, 0], stacked()[0, 1])
+
+
+def test_constructors_can_be_mapped_over_seeds(make):
+    @nnx.vmap(in_axes=0)
+    def build(seed):
+        return make(seed)
+
+    seeds = jnp.arange(3)
+    mapped = nnx.vmap(lambda parametrization: parametrization())(build(seeds))
+    alone = jnp.stack([make(seed)() for seed in seeds])
+    np.testing.assert_allclose(mapped, alone, atol=2e-6)
+
+
+def test_the_second_call_is_not_compiled_again(make):
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def gradient(parametrization):
+        return jax.grad(squares)(parametrization)
+
+    gradient(make(seed=0))
+    gradient(make(seed=1))
+
+
+@pytest.mark.usefixtures("nnx_mode")
+def test_works_in_both_nnx_modes(make):
+    parametrization = make()
+    by_jax = jax.jit(jax.grad(squares))(parametrization)
+    by_nnx = nnx.grad(squares)(parametrization)
+    chex.assert_trees_all_close(
+        jax.tree.leaves(nnx.state(by_jax, nnx.Param)),
+        jax.tree.leaves(by_nnx),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_survives_split_merge_checkpoint_and_clone(make):
+    parametrization = make()
+    merged = nnx.merge(*nnx.split(parametrization))
+    np.testing.assert_array_equal(merged(), parametrization())
+    plain = jax.jit(lambda p: p())(parametrization)
+    remat = jax.jit(jax.checkpoint(lambda p: p()))(parametrization)
+    np.testing.assert_allclose(remat, plain, atol=1e-6)
+
+
+def test_the_constraint_outlives_adamw_with_weight_decay(make):
+    parametrization = make()
+    graph, params, rest = nnx.split(parametrization, nnx.Param, ...)
+    optimizer = optax.adamw(1e-2, weight_decay=0.1)
+    target = jax.random.normal(jax.random.key(3), parametrization.shape)
+
+    def loss(params):
+        return jnp.sum((nnx.merge(graph, params, rest)() - target) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = (params, optimizer.init(params))
+    (params, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=1000))(start)
+    trained = nnx.merge(graph, params, rest)
+    assert_in_set(trained, trained())
+    assert not np.allclose(trained(), parametrization(), atol=0.01)
+
+
+def test_decay_of_every_leaf_leaves_the_signs(make):
+    parametrization = make()
+    shrunk = jax.tree.map(lambda leaf: 0.9 * leaf, parametrization)
+    if not isinstance(parametrization, gs.nn.Exponential):
+        assert_in_set(shrunk, shrunk())
+
+
+def test_not_a_number_is_not_laundered(make):
+    parametrization = make()
+    spoilt = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), parametrization)
+    assert not np.any(np.isfinite(spoilt()))
+
+
+@pytest.mark.error_text
+def test_rejects_dtypes_it_cannot_hold(make):
+    with pytest.raises(ValueError, match="must be a floating-point dtype, got int32"):
+        make(param_dtype=jnp.int32)
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="float64 needs double .* jax_enable_x64"),
+    ):
+        make(param_dtype=jnp.float64)
+
+
+@pytest.mark.error_text
+def test_assign_rejects_what_does_not_fit(make):
+    parametrization = make()
+    rows, columns = parametrization.shape
+    with pytest.raises(ValueError, match=r"must have shape .* got \(9, 9\)"):
+        parametrization.assign(jnp.eye(9))
+    with pytest.raises(ValueError, match="must have a floating-point dtype, got int32"):
+        parametrization.assign(jnp.ones((rows, columns), jnp.int32))
+    with pytest.raises(ValueError, match="must be real .* got complex64"):
+        parametrization.assign(jnp.ones((rows, columns), jnp.complex64))
+    with pytest.raises(ValueError, match="must be finite"):
+        parametrization.assign(jnp.full((rows, columns), jnp.nan))
+
+
+@pytest.mark.error_text
+def test_rejects_coordinates_of_another_shape(make):
+    parametrization = make()
+    larger = make(stack=(2,))
+    nnx.update(parametrization, nnx.state(larger))
+    with pytest.raises(ValueError, match=r"of shape .* of shape \(2, "):
+        parametrization()
+
+
+@pytest.mark.error_text
+@pytest.mark.parametrize("shape", [(), (3,), [3, 3], (3, -1), (3, 2.5)])
+@pytest.mark.parametrize("constructor", {maker for maker, _ in MAPS.values()})
+def test_rejects_what_is_no_shape(constructor, shape):
+    with pytest.raises(ValueError, match="`shape` must"):
+        constructor(shape, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("constructor", {maker for maker, _ in MAPS.values()})
+def test_empty_and_scalar_matrices(constructor, n):
+    parametrization = constructor((n, n), rngs=nnx.Rngs(0))
+    gradient = jax.grad(lambda p: jnp.sum(p() ** 2))(parametrization)
+    assert parametrization().shape == (n, n)
+    assert_in_set(parametrization, parametrization()) if n else None
+    for leaf in jax.tree.leaves(gradient):
+        assert np.all(np.isfinite(leaf))
