@@ -32,6 +32,7 @@ class TorchPeers:
             text=True,
             cwd=_ROOT,
         )
+        self.process_id = self._process.pid
         greeting = self._receive()
         self.versions: dict[str, str] = greeting["versions"]
         self.names: frozenset[str] = frozenset(greeting["names"])

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from benchmarks._harness import TOLERANCE, spread, verdict
 
+# More than this, in cores, and the time of day measures the neighbors.
+QUIET = 0.12
+
 _COLUMNS = "{:<38}{:>6}{:>12}{:>8}   {:<32}{:>12}{:>8}{:>7}{:>7}  {}"
 
 
@@ -95,6 +98,18 @@ def print_line(
         ).rstrip(),
         flush=True,
     )
+
+
+def print_load(load: float, cores: int) -> None:
+    """Prints the load of other processes, and what it does to the figures.
+
+    Args:
+        load: processor time that others took in each second, on the cores of the run.
+        cores: how many cores those are.
+    """
+    print(f"\nmeanwhile other processes took {load:.2f} of {cores} core(s)")
+    if cores > 1 and load > QUIET:
+        print(f"that is above {QUIET}: take no figure from this run")
 
 
 def as_ratio(value: float) -> str:

@@ -1,6 +1,7 @@
 """One run: its settings, its processes, and the comparisons it makes."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks._harness import Candidate, clock_for, interleave, pin, timed
+from benchmarks._load import Load
 from benchmarks._peers import TorchPeers
-from benchmarks._report import Line, print_heading, print_line
+from benchmarks._report import Line, print_heading, print_line, print_load
 
 MATMUL = "matmul"
 
@@ -73,6 +75,8 @@ class Session:
             settings.cores,
             self._peers.versions if self._peers else {},
         )
+        peers = [self._peers.process_id] if self._peers else []
+        self._load = Load([os.getpid(), *peers])
 
     def candidate(
         self, name: str, fn: Callable[..., Any], *arguments: Any
@@ -131,3 +135,7 @@ class Session:
                     values[line.reference],
                     samples[MATMUL],
                 )
+
+    def close(self) -> None:
+        """Prints how busy others kept the cores, which tells what to trust."""
+        print_load(self._load.of_others(), self.settings.cores)

@@ -191,6 +191,7 @@ def main(settings: Settings) -> None:
         if settings.selects(comparison.name):
             for n in settings.sizes:
                 compare(session, comparison, n)
+    session.close()
 
 
 if __name__ == "__main__":

@@ -205,6 +205,7 @@ def main(settings: Settings) -> None:
                     compare(session, comparison, n, gradient)
     if settings.selects(name := "cayley stack of 64"):
         compare_stack(session, name)
+    session.close()
 
 
 if __name__ == "__main__":
