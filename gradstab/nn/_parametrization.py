@@ -147,6 +147,8 @@ class Parametrization(nnx.Module):
         # A Flax initializer given the whole shape would scale, or orthogonalize, the
         # stack as if it were one matrix.
         *stack, rows, columns = self.shape
+        if 0 in self.shape:  # Flax's initializers divide by the sizes.
+            return jnp.zeros(self.shape, self._coordinate_dtype)
         return self._map_stack(
             lambda key: matrix_init(key, (rows, columns), self._coordinate_dtype),
             jax.random.split(rngs.params(), tuple(stack)),
