@@ -4,7 +4,10 @@ from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
 from ._constrain import constrain as constrain
 from ._exponential import Exponential as Exponential
 from ._export import export as export
+from ._gated_cell import GatedCell as GatedCell
+from ._gru import GRUCell as GRUCell
 from ._householder import Householder as Householder
+from ._lstm import LSTMCell as LSTMCell
 from ._mask import unconstrained_mask as unconstrained_mask
 from ._materialize import materialize as materialize
 from ._matmul_cell import MatmulCell as MatmulCell
@@ -19,5 +22,6 @@ from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._refresh import refresh as refresh
 from ._rnn import RNN as RNN
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
+from ._spectral_rnn import SpectralRNNCell as SpectralRNNCell
 from ._svd import SVD as SVD
 from ._unconstrained import Unconstrained as Unconstrained

@@ -3,23 +3,26 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Float, Inexact
 
+from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._recurrent_cell import RecurrentCell
+from gradstab.recurrence import MatmulStep
 
 
 class MatmulCell(RecurrentCell):
-    r"""A cell of matrix products with the state, followed by one elementwise map.
+    r"""A cell of matrix products with its state, followed by one elementwise map.
 
-    .. math:: c' = \operatorname{activate}(c, (h K_1, h K_2, \dots), p)
+    .. math:: c' = \operatorname{activate}(c, (h K_1, h K_2, \dots), p), \quad y = h'
 
-    with c the carry, h the part of it that is the state, p the projected inputs and one
-    kernel a gate. The output is the new state. A cell that says this of itself gets the
-    lean backward pass of `recurrence.scan`: the products are never computed again.
+    with c the carry, h the part of it that meets the kernels K and is the output, and p
+    the projected inputs. A subclass implements `project`, `recurrent_kernels` and
+    `activate`, and `RNN` gives it the lean backward pass of `recurrence.scan`; one that
+    overrides `step` takes the plain one.
     """
 
     def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"], ...]:
-        """Returns the kernels K that act on row vectors: R transposed for h' = R h."""
+        """Returns the kernels K, for row vectors: R transposed where h' = R h."""
         raise NotImplementedError
 
     def activate(self, carry: Any, products: tuple[Array, ...], projected: Any) -> Any:
@@ -39,12 +42,46 @@ class MatmulCell(RecurrentCell):
         """Selects the part of the carry that meets the kernels and is the output."""
         return carry
 
+    @property
+    def matmul_step(self) -> MatmulStep:
+        """The step as `recurrence.scan` takes it: functions of the cell."""
+        kind = type(self)
+        return MatmulStep(kind.recurrent_kernels, kind.recurrent_state, kind.activate)
+
     def step(self, carry: Any, projected: Any) -> tuple[Any, Array]:
         """Advances one time step."""
-        state = self.recurrent_state(carry).astype(self.dtype)
-        products = tuple(
-            jnp.matmul(state, kernel, preferred_element_type=self.carry_dtype)
-            for kernel in self.recurrent_kernels()
-        )
-        carry = self.activate(carry, products, projected)
-        return carry, self.recurrent_state(carry)
+        return self.matmul_step(self, carry, projected)
+
+    def check_recurrent(self, name: str, recurrent: Parametrization) -> Parametrization:
+        """Checks that the matrix of an argument maps the state to itself.
+
+        Args:
+            name: the argument, as the caller knows it.
+            recurrent: its value.
+
+        Returns:
+            `recurrent`.
+
+        Raises:
+            ValueError: if it is not (hidden_features, hidden_features), or if it is
+                complex and the state is real.
+        """
+        shape = (self.hidden_features, self.hidden_features)
+        if recurrent.shape != shape:
+            raise ValueError(
+                f"`{name}` must have shape {shape}, got {recurrent.shape}."
+            )
+        state, matrix = jnp.dtype(self.carry_dtype), jnp.dtype(recurrent.param_dtype)
+        if jnp.promote_types(matrix, state) != state:
+            raise ValueError(
+                f"`{name}` must fit a state of dtype {state.name}, got {matrix.name}; "
+                "the state follows the `param_dtype` of the cell."
+            )
+        return recurrent
+
+    def at_every_step(
+        self, bias: Float[Array, " hidden"], inputs: Array
+    ) -> Float[Array, "time ... hidden"]:
+        """Gives a bias the time axis of `inputs`, for `project` to return."""
+        shape = (inputs.shape[0], *[1] * (inputs.ndim - 2), *bias.shape)
+        return jnp.broadcast_to(bias, shape)

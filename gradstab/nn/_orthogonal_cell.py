@@ -1,9 +1,9 @@
 """The Elman recurrence with a parametrized recurrent matrix."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
@@ -13,8 +13,10 @@ from gradstab.nn._cayley import Cayley
 from gradstab.nn._matmul_cell import MatmulCell
 from gradstab.nn._modrelu import modrelu
 from gradstab.nn._parametrization import Parametrization
+from gradstab.nn._slopes import slope_from_value
+from gradstab.recurrence import MatmulStep
 
-_CONTRACTIONS = (jnp.tanh, jax.nn.relu, jax.nn.leaky_relu, jax.nn.sigmoid)
+Hidden = Inexact[Array, "*batch hidden"]
 
 
 class OrthogonalCell(MatmulCell):
@@ -22,8 +24,8 @@ class OrthogonalCell(MatmulCell):
 
     .. math:: h' = \phi(W x + R h + b)
 
-    with R built by `recurrent`. With `ScaledCayley` and `modrelu` it is scoRNN, where
-    the bias is that of the activation: h' = modrelu(W x + R h, b).
+    with R built by `recurrent`. If φ is `modrelu`, b is its bias and h' =
+    modrelu(W x + R h, b): with `ScaledCayley` that is scoRNN, or scuRNN when complex.
 
     Example:
         >>> from flax import nnx
@@ -40,11 +42,11 @@ class OrthogonalCell(MatmulCell):
     Args:
         in_features: length of x.
         hidden_features: length of h.
-        recurrent: parametrization of R, shape (hidden_features, hidden_features).
+        recurrent: parametrization of R, shape (hidden_features, hidden_features);
             `Cayley` if None.
         activation_fn: the function φ of one array, or `modrelu`. Pass a named function:
             every new lambda is compiled anew.
-        kernel_init: initializer of W, transposed.
+        kernel_init: initializer of W, transposed. scoRNN takes it uniform in ±0.01.
         bias_init: initializer of b.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
@@ -53,6 +55,8 @@ class OrthogonalCell(MatmulCell):
     References:
         Helfrich, Willmott & Ye, "Orthogonal Recurrent Neural Networks with Scaled
         Cayley Transform", ICML 2018, arXiv:1707.09520.
+        Maduranga, Helfrich & Ye, "Complex Unitary Recurrent Neural Networks Using
+        Scaled Cayley Transform", AAAI 2019, arXiv:1811.04142.
     """
 
     def __init__(
@@ -71,20 +75,18 @@ class OrthogonalCell(MatmulCell):
         super().__init__(
             in_features, hidden_features, dtype=dtype, param_dtype=param_dtype
         )
-        shape = (hidden_features, hidden_features)
-        if recurrent is None:
-            recurrent = Cayley(shape, param_dtype=param_dtype, rngs=rngs)
-        if recurrent.shape != shape:
-            raise ValueError(
-                f"`recurrent` must have shape {shape}, got {recurrent.shape}."
-            )
-        self.recurrent = recurrent
         self.activation_fn = activation_fn
-        moved = activation_fn is modrelu
+        self.recurrent = self.check_recurrent(
+            "recurrent",
+            recurrent
+            or Cayley(
+                (hidden_features, hidden_features), param_dtype=param_dtype, rngs=rngs
+            ),
+        )
         self.dense = nnx.Linear(
             in_features,
             hidden_features,
-            use_bias=not moved,
+            use_bias=not self._is_modrelu,
             kernel_init=kernel_init,
             bias_init=bias_init,
             dtype=self.dtype,
@@ -92,7 +94,7 @@ class OrthogonalCell(MatmulCell):
             rngs=rngs,
         )
         self.bias = nnx.data(None)
-        if moved:
+        if self._is_modrelu:
             real = jnp.finfo(param_dtype).dtype
             self.bias = nnx.Param(bias_init(rngs.params(), (hidden_features,), real))
 
@@ -101,38 +103,56 @@ class OrthogonalCell(MatmulCell):
         projected = self.dense(inputs)
         if self.bias is None:
             return projected
-        one_each = (projected.shape[0], *[1] * (projected.ndim - 2), self.bias.size)
-        return projected, jnp.broadcast_to(self.bias[...], one_each)
+        return projected, self.at_every_step(self.bias[...], projected)
 
-    def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"]]:
+    def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"], ...]:
         """Returns R transposed."""
         return (self.recurrent().mT.astype(self.dtype),)
 
-    def activate(
-        self,
-        carry: Inexact[Array, "*batch hidden"],
-        products: tuple[Inexact[Array, "*batch hidden"], ...],
-        projected: Any,
-    ) -> Inexact[Array, "*batch hidden"]:
+    def activate(self, carry: Hidden, products: tuple[Hidden, ...], projected: Any):
         """Applies φ."""
         (product,) = products
         if self.bias is None:
             return self.activation_fn(product + projected.astype(product.dtype))
         projected, bias = projected
-        return modrelu(
-            product + projected.astype(product.dtype), bias.astype(product.real.dtype)
-        )
+        bias = bias.astype(jnp.finfo(product.dtype).dtype)
+        return modrelu(product + projected.astype(product.dtype), bias)
+
+    @property
+    def matmul_step(self) -> MatmulStep:
+        """The step, with the derivative of φ from its value where that is known."""
+        step = super().matmul_step
+        kind = type(self)
+        is_complex = jnp.issubdtype(self.param_dtype, jnp.complexfloating)
+        known = self._is_modrelu or slope_from_value(self.activation_fn)
+        if is_complex or not known or kind.activate is not OrthogonalCell.activate:
+            return step
+        return dataclasses.replace(step, pullback=kind.pullback)
+
+    def pullback(self, carry: Hidden, cotangent: Hidden) -> tuple[tuple[Hidden], Any]:
+        """Pulls a cotangent of the new carry back to the product and `projected`."""
+        slope = slope_from_value(self.activation_fn)
+        if slope is not None:
+            cotangent = cotangent * slope(carry)
+            return (cotangent,), cotangent.astype(self.dtype)
+        # modReLU has slope 1 in x and sign(x) in b where its value is not 0.
+        moving = jnp.where(carry == 0, jnp.zeros_like(cotangent), cotangent)
+        batch = tuple(range(carry.ndim - 1))
+        in_bias = jnp.sum(jnp.sign(carry) * cotangent, axis=batch, keepdims=True)
+        in_bias = in_bias.astype(jnp.finfo(self.param_dtype).dtype)
+        return (moving,), (moving.astype(self.dtype), in_bias)
 
     @property
     def contraction_bound(self) -> float | None:
-        """The largest singular value that R may have, where |φ'| <= 1 is known."""
-        if self.activation_fn not in _CONTRACTIONS:
+        """The largest singular value R may have, or None if |φ'| may pass 1."""
+        is_complex = jnp.issubdtype(self.param_dtype, jnp.complexfloating)
+        if is_complex or slope_from_value(self.activation_fn) is None:
             return None
         return self.recurrent.singular_value_bounds[1]
 
     def flax_twin(self) -> nnx.SimpleCell | None:
-        """Returns the `nnx.SimpleCell` with these weights, or None for `modrelu`."""
-        if self.bias is not None:
+        """Returns the `nnx.SimpleCell` with the same weights, or None for `modrelu`."""
+        if self._is_modrelu or self.dense.bias is None:
             return None
         twin = nnx.SimpleCell(
             self.in_features,
@@ -142,7 +162,11 @@ class OrthogonalCell(MatmulCell):
             activation_fn=self.activation_fn,
             rngs=nnx.Rngs(0),
         )
-        twin.dense_i.kernel = self.dense.kernel
-        twin.dense_i.bias = self.dense.bias
-        twin.dense_h.kernel[...] = self.recurrent().mT
+        twin.dense_i.kernel = nnx.Param(self.dense.kernel[...])
+        twin.dense_i.bias = nnx.Param(self.dense.bias[...])
+        twin.dense_h.kernel = nnx.Param(self.recurrent().mT)
         return twin
+
+    @property
+    def _is_modrelu(self) -> bool:
+        return self.activation_fn is modrelu

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 
 from gradstab._checks import check_integer
 from gradstab.nn._materialize import materialize
+from gradstab.nn._matmul_cell import MatmulCell
 from gradstab.nn._recurrent_cell import RecurrentCell
 from gradstab.recurrence import scan
 
@@ -105,34 +106,37 @@ class RNN(nnx.Module):
 
         cell = materialize(self.cell)
         inputs = jnp.asarray(inputs)
-        feature_axes = cell.num_feature_axes
-        time_axis = 0 if time_major else inputs.ndim - 1 - feature_axes
-        inputs = jnp.moveaxis(inputs, time_axis, 0)
-        steps, *batch = inputs.shape[:-feature_axes]
+        axes = inputs.ndim - cell.num_feature_axes
+        time_axis = 0 if time_major else axes - 1
+        step, project = type(cell).__call__, None
+        if isinstance(cell, RecurrentCell):
+            cell.check_inputs(inputs)
+            step, project = type(cell).step, type(cell).project
+        if isinstance(cell, MatmulCell) and step is MatmulCell.step:
+            step = cell.matmul_step
+        one_step = (*inputs.shape[:time_axis], *inputs.shape[time_axis + 1 :])
         if initial_carry is None:
-            initial_carry = cell.initialize_carry(inputs.shape[1:], rngs)
+            initial_carry = cell.initialize_carry(one_step, rngs)
         mask = None
         if seq_lengths is not None:
-            seq_lengths = _check_lengths(seq_lengths, steps, tuple(batch))
-            mask = _mask(seq_lengths, steps)
+            steps, batch = inputs.shape[time_axis], one_step[: axes - 1]
+            seq_lengths = _check_lengths(seq_lengths, steps, batch)
+            mask = _mask(seq_lengths, steps, time_axis)
 
-        is_ours = isinstance(cell, RecurrentCell)
-        if is_ours:
-            cell.check_inputs(inputs)
         carry, outputs = scan(
-            type(cell).step if is_ours else type(cell).__call__,
+            step,
             cell,
             initial_carry,
             inputs,
-            project=type(cell).project if is_ours else None,
+            project=project,
             mask=mask,
+            time_axis=time_axis,
             reverse=reverse,
             unroll=self.unroll,
             checkpoint_every=self.checkpoint_every,
         )
         if reverse and not keep_order:
-            outputs = _flip(outputs, seq_lengths)
-        outputs = jnp.moveaxis(outputs, 0, time_axis)
+            outputs = _flip(outputs, seq_lengths, time_axis)
         return (carry, outputs) if return_carry else outputs
 
 
@@ -153,18 +157,29 @@ def _check_lengths(lengths: Any, steps: int, batch: tuple[int, ...]) -> Array:
     return jnp.clip(lengths, 0, steps)
 
 
-def _mask(lengths: Int[Array, "*batch"], steps: int) -> Bool[Array, " time *batch"]:
+def _mask(
+    lengths: Int[Array, "*batch"], steps: int, time_axis: int
+) -> Bool[Array, "..."]:
     times = jnp.arange(steps, dtype=lengths.dtype)
-    return times.reshape(-1, *[1] * lengths.ndim) < lengths[None]
+    lengths = jnp.expand_dims(lengths, time_axis)
+    return times.reshape(_along(time_axis, lengths.ndim)) < lengths
 
 
-def _flip(outputs: Array, lengths: Int[Array, "*batch"] | None) -> Array:
+def _flip(
+    outputs: Array, lengths: Int[Array, "*batch"] | None, time_axis: int
+) -> Array:
     """Puts the outputs of a reversed run in the order of the run."""
     if lengths is None:
-        return jnp.flip(outputs, 0)
-    steps = outputs.shape[0]
+        return jnp.flip(outputs, time_axis)
+    # Past its length a sequence is zeros, in whatever order.
+    steps = outputs.shape[time_axis]
     times = jnp.arange(steps, dtype=lengths.dtype)
-    order = lengths[None] - 1 - times.reshape(-1, *[1] * lengths.ndim)
+    lengths = jnp.expand_dims(lengths, time_axis)
+    order = lengths - 1 - times.reshape(_along(time_axis, lengths.ndim))
     order = jnp.where(order < 0, order + steps, order)
     order = order.reshape(*order.shape, *[1] * (outputs.ndim - order.ndim))
-    return jnp.take_along_axis(outputs, order, axis=0)
+    return jnp.take_along_axis(outputs, order, axis=time_axis)
+
+
+def _along(axis: int, ndim: int) -> tuple[int, ...]:
+    return tuple(-1 if i == axis else 1 for i in range(ndim))

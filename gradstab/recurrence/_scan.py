@@ -1,4 +1,4 @@
-"""A recurrence over time, one step after the other."""
+"""A recurrence over time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,38 +9,47 @@ from jax import lax
 from jaxtyping import Array, Bool
 
 from gradstab._checks import check_integer
-from gradstab.recurrence._projection import project_ahead
-
-Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+from gradstab.recurrence._lean import lean_scan
+from gradstab.recurrence._mask import erase
+from gradstab.recurrence._matmul_step import MatmulStep
+from gradstab.recurrence._plain import plain_scan
 
 
 def scan(
-    step: Step,
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
     params: Any,
     carry: Any,
     inputs: Any,
     *,
     project: Callable[[Any, Any], Any] | None = None,
-    mask: Bool[Array, " time *batch"] | None = None,
+    mask: Bool[Array, "..."] | None = None,
+    time_axis: int = 0,
     reverse: bool = False,
     unroll: int = 1,
     checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
-    """Runs a recurrence over the leading axis of `inputs`.
+    """Runs a recurrence over time, one step after the other.
 
     A step where `mask` is False leaves the carry as it was and returns zeros; nothing
     that stands in `inputs` there, NaN included, reaches a value or a gradient.
 
+    From a `MatmulStep` follows a lean backward pass of first order: where the plain one
+    stores all that autodiff asks for, it stores the outputs and at most the products.
+    Gradients of gradients, and forward over reverse mode, are those of the plain
+    recurrence. Forward mode alone has no rule; pass the step as a mere function,
+    `step.__call__`, to have it.
+
     Args:
         step: pure function (params, carry, projected) -> (carry, output) of one time
-            step. The carry keeps its shape and dtype.
-        params: tree of arrays that gradients flow to.
+            step. The carry keeps its shapes and dtypes.
+        params: tree of arrays, to which gradients flow.
         carry: tree of arrays (*batch, ...): the state before the first step.
-        inputs: tree of arrays (time, *batch, ...).
-        project: pure function (params, inputs) -> projected of all that does not depend
-            on the carry, for a stretch of any length of time. None passes the inputs
-            on to `step`.
-        mask: which steps count; None for all.
+        inputs: tree of arrays (time, *batch, ...), or with time at `time_axis`.
+        project: pure function (params, inputs) -> projected, of all that does not
+            depend on the carry, time first and of any length. None passes the inputs on
+            to `step`.
+        mask: which steps count, with the axes of time and batch; None for all.
+        time_axis: the place of time in inputs, mask and outputs.
         reverse: runs from the last time step to the first. Outputs stay in the order of
             `inputs`.
         unroll: how many steps the compiler sees as one.
@@ -48,7 +57,7 @@ def scan(
             steps and recomputes the others. Best if k divides the length.
 
     Returns:
-        The carry after the last step and the outputs, a tree of (time, *batch, ...).
+        The carry after the last step, and the outputs with time at `time_axis`.
 
     Raises:
         ValueError: if `unroll` or `checkpoint_every` is no integer >= 1.
@@ -56,56 +65,43 @@ def scan(
     check_integer("unroll", unroll, 1)
     if checkpoint_every is not None:
         check_integer("checkpoint_every", checkpoint_every, 1)
-    if mask is not None:
-        inputs = jax.tree.map(lambda x: _where(mask, x, jnp.zeros_like(x)), inputs)
-    if project is not None and project_ahead():
-        inputs, project = project(params, inputs), None
+    length = jax.tree.leaves(inputs)[0].shape[time_axis]
+    is_lean = isinstance(step, MatmulStep) and length > 0
+    run: Callable[..., Any] = lean_scan if is_lean else plain_scan
 
-    def advance(carry, here):
-        inputs, keep = here
-        if project is not None:
-            inputs = jax.tree.map(lambda x: x[None], inputs)
-            inputs = jax.tree.map(lambda x: x[0], project(params, inputs))
-        after, output = step(params, carry, inputs)
-        if keep is not None:
-            after = jax.tree.map(lambda new, old: _where(keep, new, old), after, carry)
-            output = jax.tree.map(lambda y: _where(keep, y, jnp.zeros_like(y)), output)
-        return after, output
+    def run_part(carry, start, stop, every):
+        part = jax.tree.map(
+            lambda x: lax.slice_in_dim(x, start, stop, axis=time_axis),
+            (erase(mask, inputs), mask),
+        )
+        return run(
+            step,
+            params,
+            carry,
+            *part,
+            project=project or _pass_on,
+            time_axis=time_axis,
+            reverse=reverse,
+            unroll=unroll,
+            checkpoint_every=every,
+        )
 
-    def run(carry, stretch):
-        return lax.scan(advance, carry, stretch, reverse=reverse, unroll=unroll)
-
-    if checkpoint_every is None:
-        return run(carry, (inputs, mask))
-    return _in_stretches(run, carry, (inputs, mask), checkpoint_every, reverse)
-
-
-def _in_stretches(run, carry, sequence, every, reverse):
-    """Runs stretch by stretch, keeping no more than the carry at each start."""
-    run = jax.checkpoint(run, prevent_cse=False)
-    length = jax.tree.leaves(sequence)[0].shape[0]
-    whole = length - length % every
-    even = jax.tree.map(
-        lambda x: x[:whole].reshape(whole // every, every, *x.shape[1:]), sequence
-    )
-    rest = jax.tree.map(lambda x: x[whole:], sequence)
-
-    def run_even(carry):
-        carry, outputs = lax.scan(run, carry, even, reverse=reverse)
-        return carry, jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), outputs)
-
-    if whole == length:
-        return run_even(carry)
-    if reverse:
-        carry, last = run(carry, rest)
-        carry, first = run_even(carry)
+    every = checkpoint_every and min(checkpoint_every, max(length, 1))
+    cut = length - length % every if every else length
+    if cut == length:
+        carry, outputs = run_part(carry, 0, length, every)
     else:
-        carry, first = run_even(carry)
-        carry, last = run(carry, rest)
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, last)
+        pieces = [(0, cut, every), (cut, length, length - cut)]
+        outputs = []
+        for piece in reversed(pieces) if reverse else pieces:
+            carry, output = run_part(carry, *piece)
+            outputs.append(output)
+        outputs = jax.tree.map(
+            lambda *parts: jnp.concatenate(parts, time_axis),
+            *(reversed(outputs) if reverse else outputs),
+        )
+    return carry, erase(mask, outputs)
 
 
-def _where(mask, new, old):
-    """Selects along the leading axes that `mask` has."""
-    mask = mask.reshape(*mask.shape, *[1] * (new.ndim - mask.ndim))
-    return jnp.where(mask, new, old)
+def _pass_on(params: Any, inputs: Any) -> Any:
+    return inputs
