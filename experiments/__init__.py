@@ -1,0 +1,1 @@
+"""Published experiments, each one command away: `python -m experiments list`."""

@@ -1,0 +1,110 @@
+"""The command line: `python -m experiments --help`.
+
+Exit codes: 0 the run ended, whatever it found; 1 a file could not be written; 2 the
+command line or the settings are wrong; 4 a loss became infinite or NaN.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from experiments.catalog import EXPERIMENTS
+from experiments.demo import DemoSettings, run_demo
+from experiments.run import run_experiment
+from experiments.run_directory import SettingsError
+from experiments.settings import TrainingSettings
+from experiments.table import print_table
+from experiments.training import NonFiniteLossError
+
+
+@dataclass(frozen=True)
+class ListSettings:
+    """Lists the experiments."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs what a command line asks for.
+
+    Args:
+        arguments: the words after the name of the program.
+
+    Returns:
+        The exit code.
+    """
+    settings = parse(arguments)
+    if isinstance(settings, ListSettings):
+        print_catalog()
+        return 0
+    problems = settings.problems()
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
+        return 2
+    try:
+        if isinstance(settings, DemoSettings):
+            run_demo(settings)
+        else:
+            run_experiment(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except NonFiniteLossError as error:
+        print(error, file=sys.stderr)
+        return 4
+    except OSError as error:
+        print(f"cannot write the run: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> ListSettings | DemoSettings | TrainingSettings:
+    """Turns a command line into settings; exits with code 2 if it cannot.
+
+    Args:
+        arguments: the words after the name of the program.
+
+    Returns:
+        The settings of the command that was named.
+    """
+    # A preset is where the other settings start, so it must be known before they are
+    # read; a preset that does not exist is reported with the rest.
+    preset = "paper" if asks_for_paper(arguments) else "quick"
+    defaults = {
+        "list": ListSettings(),
+        "demo": DemoSettings(),
+        **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
+    }
+    descriptions = {name: found.summary for name, found in EXPERIMENTS.items()}
+    kind = tyro.extras.subcommand_type_from_defaults(defaults, descriptions)
+    return tyro.cli(
+        kind,
+        prog="python -m experiments",
+        description=__doc__,
+        args=list(arguments),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def asks_for_paper(arguments: Sequence[str]) -> bool:
+    """Tells whether the last `--preset` among some arguments is `paper`."""
+    words = " ".join(arguments).replace("=", " ").split()
+    pairs = zip(words, words[1:], strict=False)
+    chosen = [value for flag, value in pairs if flag == "--preset"]
+    return chosen[-1:] == ["paper"]
+
+
+def print_catalog() -> None:
+    """Prints a line for each experiment."""
+    print_table(
+        "Experiments: python -m experiments NAME",
+        ("name", "what it shows", "data", "quick", "paper"),
+        [
+            (name, found.summary, found.data, found.duration, found.paper)
+            for name, found in EXPERIMENTS.items()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""The adding problem, for constrained and unconstrained recurrences.
+
+The setting is that of Helfrich, Willmott & Ye, "Orthogonal Recurrent Neural Networks
+with Scaled Cayley Transform", ICML 2018, arXiv:1707.09520: T = 200, 170 hidden units of
+which 85 have a -1, batches of 50, 10 passes over 100,000 sequences, Adam at 1e-3 and
+RMSprop at 1e-4 for the coordinates. It is the preset `paper`. `quick` is smaller in
+every respect, and compares as many hidden units, not as many parameters.
+
+What differs: sequences are drawn anew for each batch and never seen twice; Spectral-RNN
+(Zhang, Lei & Dhillon, ICML 2018, arXiv:1803.09327) has the 16 reflectors and the
+radius 0.01 of its authors' code, which uses T = 100.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from experiments.data import TRIVIAL_ERROR, adding_batch
+from experiments.experiment import Check, Experiment
+from experiments.settings import MethodName, Preset, TrainingSettings
+from experiments.summary import Summary
+from experiments.task import Task
+
+PAPER_SEQUENCES = 1_000_000
+TEST_KEY = 2**31
+SOLVED = 0.02
+
+
+@dataclass(frozen=True)
+class AddingSettings(TrainingSettings):
+    """Settings of the adding problem.
+
+    Attributes:
+        length: time steps of a sequence, T.
+        test_sequences: sequences that scores are measured on.
+    """
+
+    length: int = 200
+    test_sequences: int = 1000
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        found = super().problems()
+        if self.length < 2:
+            found.append(f"--length must be at least 2, got {self.length}.")
+        if self.test_sequences < 1:
+            found.append(
+                f"--test-sequences must be at least 1, got {self.test_sequences}."
+            )
+        return found
+
+
+PRESETS: Mapping[Preset, AddingSettings] = {
+    "quick": AddingSettings(),
+    "paper": AddingSettings(
+        preset="paper",
+        hidden=170,
+        negatives=85,
+        reflectors=16,
+        batch=50,
+        steps=20_000,
+        evaluate_every=500,
+    ),
+}
+
+
+def squared_errors(answers, targets):
+    """The squared error of each sequence."""
+    return jnp.sum((answers - targets) ** 2, axis=-1)
+
+
+def adding_task(settings: AddingSettings) -> Task:
+    """Makes the task."""
+    sequences = settings.steps * settings.batch
+    share = sequences * settings.length / (PAPER_SEQUENCES * 200)
+    return Task(
+        name="adding",
+        title=f"Adding problem, T = {settings.length}",
+        in_features=2,
+        out_features=1,
+        draw=partial(adding_batch, batch=settings.batch, length=settings.length),
+        test=adding_batch(
+            jax.random.key(TEST_KEY),
+            batch=settings.test_sequences,
+            length=settings.length,
+        ),
+        losses=squared_errors,
+        score=lambda answers, targets: jnp.mean(squared_errors(answers, targets)),
+        score_label="test mean squared error",
+        log_scale=True,
+        baseline=TRIVIAL_ERROR,
+        baseline_label="always answering 1",
+        budget=f"{share:.0%}",
+    )
+
+
+def adding_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
+    """Tests whether Spectral-RNN solves what the plain RNN does not begin."""
+    if not {"rnn", "spectral_rnn"} <= set(summaries):
+        return []
+    spectral, plain = summaries["spectral_rnn"], summaries["rnn"]
+    return [
+        Check(
+            f"the median error of Spectral-RNN is below {SOLVED}",
+            spectral.median < SOLVED,
+            f"{spectral.median:.4f}",
+        ),
+        Check(
+            "that of the tanh RNN is within a tenth of 1/6",
+            abs(plain.median - TRIVIAL_ERROR) <= TRIVIAL_ERROR / 10,
+            f"{plain.median:.4f}",
+        ),
+    ]
+
+
+ADDING = Experiment(
+    summary="remember two of T numbers and add them",
+    paper="Helfrich et al. 2018; Zhang et al. 2018",
+    data="generated",
+    duration="5 min",
+    presets=PRESETS,
+    task=adding_task,
+    checks=adding_checks,
+)

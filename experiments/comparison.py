@@ -1,0 +1,118 @@
+"""Training every method on one task, and what is said of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.experiment import Check, Experiment
+from experiments.methods import METHODS
+from experiments.progress import progress
+from experiments.run_directory import RunDirectory
+from experiments.settings import MethodName, TrainingSettings
+from experiments.summary import HEADER, Summary, summarize
+from experiments.table import print_table
+from experiments.task import Task
+from experiments.training import Measurement, Training, train
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An experiment that has been run.
+
+    Attributes:
+        task: the task.
+        settings: its settings.
+        trainings: what each method measured.
+        summaries: what came out for each method.
+        checks: the claims.
+    """
+
+    task: Task
+    settings: TrainingSettings
+    trainings: dict[MethodName, Training]
+    summaries: dict[MethodName, Summary]
+    checks: Sequence[Check]
+
+    def show(self) -> None:
+        """Prints the table, the baseline, the budget and the claims."""
+        seeds = " ".join(map(str, self.settings.seeds))
+        rows = [summary.row() for summary in self.summaries.values()]
+        print_table(
+            f"{self.task.title}: {self.task.score_label} after "
+            f"{self.settings.steps:,} steps of {self.settings.batch} sequences, "
+            f"seeds {seeds}",
+            HEADER,
+            rows,
+        )
+        print(f"{self.task.baseline_label}: {self.task.baseline:.4f}")
+        print(f"training data, of what the paper used: {self.task.budget}")
+        print(*self.checks, sep="\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the numbers, for `result.json`."""
+        return {
+            "task": self.task.name,
+            "score": self.task.score_label,
+            "baseline": self.task.baseline,
+            "budget": self.task.budget,
+            "methods": [asdict(summary) for summary in self.summaries.values()],
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+
+def compare(
+    experiment: Experiment, settings: TrainingSettings, directory: RunDirectory
+) -> Comparison:
+    """Trains every method on the task of an experiment.
+
+    Args:
+        experiment: which one.
+        settings: its settings; they have no problems.
+        directory: where measurements are logged.
+
+    Returns:
+        The comparison.
+    """
+    task = experiment.task(settings)
+    trainings: dict[MethodName, Training] = {}
+    for method in settings.methods:
+        label = f"{task.name}, {METHODS[method].title}"
+        with progress(label, settings.steps) as advance:
+
+            def report(measurement: Measurement, method=method, advance=advance):
+                for record in records(measurement, settings.seeds):
+                    directory.log({"task": task.name, "method": method, **record})
+                score = float(np.median(measurement.score))
+                advance(measurement.step, f"{task.score_label} {score:.4f}")
+
+            trainings[method] = train(task, method, settings, report)
+    summaries: dict[MethodName, Summary] = {
+        method: summarize(done) for method, done in trainings.items()
+    }
+    return Comparison(
+        task, settings, trainings, summaries, experiment.checks(summaries)
+    )
+
+
+def records(measurement: Measurement, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Splits a measurement into one record for each seed."""
+    return [
+        {
+            "seed": seed,
+            "step": measurement.step,
+            "loss": None if math.isnan(loss) else float(loss),
+            "score": float(score),
+            "smallest_gradient": float(np.min(gradient)),
+            "largest_gradient": float(np.max(gradient)),
+        }
+        for seed, loss, score, gradient in zip(
+            seeds,
+            measurement.loss,
+            measurement.score,
+            measurement.gradient,
+            strict=True,
+        )
+    ]

@@ -1,0 +1,78 @@
+"""Both tasks, small: what an unconstrained recurrence loses and others keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.adding import ADDING
+from experiments.comparison import Comparison, compare
+from experiments.experiment import Experiment
+from experiments.figure import draw_figure
+from experiments.pixel_digits import PIXEL_DIGITS
+from experiments.run_directory import RunDirectory
+from experiments.settings import MethodName, TrainingSettings
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Settings of the demonstration; all others are those of the presets `quick`.
+
+    Attributes:
+        methods: which methods to train.
+        adding_steps: training steps on the adding problem.
+        digits_steps: training steps on the digits.
+        seeds: one run each, of all methods; they train side by side in one program.
+        runs: directory that holds the run directory `demo`, replaced by each run.
+    """
+
+    methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
+    adding_steps: int = 2500
+    digits_steps: int = 1000
+    seeds: tuple[int, ...] = (0,)
+    runs: Path = Path("runs")
+
+    def parts(self) -> list[tuple[Experiment, TrainingSettings]]:
+        """Lists the experiments with their settings."""
+        steps = (ADDING, self.adding_steps), (PIXEL_DIGITS, self.digits_steps)
+        return [
+            (
+                experiment,
+                replace(
+                    experiment.presets["quick"],
+                    methods=self.methods,
+                    steps=count,
+                    seeds=self.seeds,
+                ),
+            )
+            for experiment, count in steps
+        ]
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        found = {
+            line: None for _, settings in self.parts() for line in settings.problems()
+        }
+        return list(found)
+
+
+def run_demo(settings: DemoSettings) -> Sequence[Comparison]:
+    """Trains every method on both tasks; prints two tables and draws one figure.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        What was measured.
+    """
+    with RunDirectory(settings.runs / "demo", settings, force=True) as directory:
+        comparisons = [
+            compare(experiment, chosen, directory)
+            for experiment, chosen in settings.parts()
+        ]
+        files = draw_figure(comparisons, directory.path / "figures" / "demo")
+        for comparison in comparisons:
+            comparison.show()
+            print()
+        print("figure:", *files)
+        directory.finish({"comparisons": [done.to_dict() for done in comparisons]})
+    return comparisons

@@ -1,0 +1,50 @@
+"""What an experiment is: a task, its settings, and the claims it tests."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.settings import MethodName, Preset, TrainingSettings
+from experiments.summary import Summary
+from experiments.task import Task
+
+
+@dataclass(frozen=True)
+class Check:
+    """A claim, and whether a run bears it out.
+
+    Attributes:
+        claim: what should be so.
+        met: whether it is.
+        why: the numbers that decide.
+    """
+
+    claim: str
+    met: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'met' if self.met else 'NOT MET'}: {self.claim} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of methods on one task.
+
+    Attributes:
+        summary: what it shows, in a line.
+        paper: where it comes from.
+        data: what it reads.
+        duration: how long the preset `quick` takes on two cores.
+        presets: its settings.
+        task: makes the task.
+        checks: tests the claims on the summaries of the methods that ran.
+    """
+
+    summary: str
+    paper: str
+    data: str
+    duration: str
+    presets: Mapping[Preset, TrainingSettings]
+    task: Callable[[Any], Task]
+    checks: Callable[[Mapping[MethodName, Summary]], Sequence[Check]]

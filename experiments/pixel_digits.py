@@ -1,0 +1,114 @@
+"""Digits read pixel by pixel, for constrained and unconstrained recurrences.
+
+The papers read MNIST, 784 pixels a digit (Helfrich, Willmott & Ye, ICML 2018,
+arXiv:1707.09520; Zhang, Lei & Dhillon, ICML 2018, arXiv:1803.09327). These are the
+1,797 digits of 8×8 pixels that come with scikit-learn, so that nothing is downloaded:
+their accuracy cannot be compared with that of the papers.
+
+The preset `paper` has the hidden size, the 17 entries -1, the batches of 50, the rates
+and the 70 passes of scoRNN on MNIST, with Adam for the weights where they used RMSprop;
+Spectral-RNN has the 16 reflectors and the radius of its authors' code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from experiments.data import load_digits
+from experiments.experiment import Check, Experiment
+from experiments.settings import MethodName, Preset, TrainingSettings
+from experiments.summary import Summary
+from experiments.task import Task
+
+PAPER_PIXELS = 70 * 60_000 * 784
+CHANCE = 0.1
+
+
+@dataclass(frozen=True)
+class PixelDigitsSettings(TrainingSettings):
+    """Settings of the digits.
+
+    Attributes:
+        split_seed: seed of the split in training and test images.
+    """
+
+    steps: int = 2000
+    negatives: int = 3
+    split_seed: int = 0
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        found = super().problems()
+        if self.split_seed < 0:
+            found.append(f"--split-seed must be at least 0, got {self.split_seed}.")
+        return found
+
+
+PRESETS: Mapping[Preset, PixelDigitsSettings] = {
+    "quick": PixelDigitsSettings(),
+    "paper": PixelDigitsSettings(
+        preset="paper",
+        hidden=170,
+        negatives=17,
+        reflectors=16,
+        batch=50,
+        steps=2012,  # 70 passes over 1,437 images
+    ),
+}
+
+
+def pixel_digits_task(settings: PixelDigitsSettings) -> Task:
+    """Makes the task; a batch is drawn with replacement."""
+    digits = load_digits(settings.split_seed)
+    train_inputs, train_targets, test_inputs, test_targets = map(jnp.asarray, digits)
+
+    def draw(key):
+        chosen = jax.random.randint(key, (settings.batch,), 0, len(train_targets))
+        return train_inputs[chosen], train_targets[chosen]
+
+    share = settings.steps * settings.batch * 64 / PAPER_PIXELS
+    return Task(
+        name="pixel_digits",
+        title="Digits, a pixel a step, T = 64",
+        in_features=1,
+        out_features=10,
+        draw=draw,
+        test=(test_inputs, test_targets),
+        losses=optax.softmax_cross_entropy_with_integer_labels,
+        score=lambda answers, digits: jnp.mean(jnp.argmax(answers, -1) == digits),
+        score_label="test accuracy",
+        log_scale=False,
+        baseline=CHANCE,
+        baseline_label="guessing",
+        budget=f"{share:.2%}",
+    )
+
+
+def pixel_digits_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
+    """Tests whether what is constrained reads better than the plain RNN."""
+    if "rnn" not in summaries:
+        return []
+    plain = summaries["rnn"].median
+    return [
+        Check(
+            f"{summary.title} classifies more digits than the tanh RNN",
+            summary.median > plain,
+            f"{summary.median:.3f} against {plain:.3f}",
+        )
+        for method, summary in summaries.items()
+        if method in {"scornn", "spectral_rnn"}
+    ]
+
+
+PIXEL_DIGITS = Experiment(
+    summary="name a digit after reading it pixel by pixel",
+    paper="Helfrich et al. 2018; Zhang et al. 2018",
+    data="scikit-learn",
+    duration="2 min",
+    presets=PRESETS,
+    task=pixel_digits_task,
+    checks=pixel_digits_checks,
+)

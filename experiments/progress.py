@@ -1,0 +1,71 @@
+"""How far a run has come: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Advance = Callable[[int, str], None]
+
+LINES = 4
+
+
+@contextmanager
+def progress(label: str, total: int) -> Generator[Advance]:
+    """Shows the progress of one training on the standard error stream.
+
+    Args:
+        label: what is trained.
+        total: how many steps there are.
+
+    Yields:
+        A function to call with the steps done and a remark.
+    """
+    if sys.stderr.isatty():
+        with _bar(label, total) as advance:
+            yield advance
+    else:
+        yield _lines(label, total)
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Generator[Advance]:
+    columns = (
+        TextColumn("{task.description:32}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, remark="compiling")
+        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+
+
+def _lines(label: str, total: int) -> Advance:
+    began = time.perf_counter()
+    shown = 0
+
+    def advance(done: int, remark: str) -> None:
+        nonlocal shown
+        if done * LINES // total > shown:
+            shown = done * LINES // total
+            seconds = time.perf_counter() - began
+            print(
+                f"{label}: step {done} of {total}, {remark}, {seconds:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    return advance

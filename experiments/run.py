@@ -1,0 +1,33 @@
+"""Running one experiment, from settings to a run directory."""
+
+from experiments.catalog import EXPERIMENTS
+from experiments.comparison import Comparison, compare
+from experiments.figure import draw_figure
+from experiments.run_directory import RunDirectory
+from experiments.settings import TrainingSettings
+
+
+def run_experiment(settings: TrainingSettings) -> Comparison:
+    """Runs the experiment that some settings belong to.
+
+    Prints its table and leaves a run directory with a figure behind.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        What was measured.
+    """
+    name, experiment = next(
+        (name, experiment)
+        for name, experiment in EXPERIMENTS.items()
+        if type(settings) is type(experiment.presets["quick"])
+    )
+    path = settings.runs / (settings.name or name)
+    with RunDirectory(path, settings, force=settings.force) as directory:
+        comparison = compare(experiment, settings, directory)
+        files = draw_figure([comparison], directory.path / "figures" / name)
+        comparison.show()
+        print("figure:", *files)
+        directory.finish(comparison.to_dict())
+    return comparison

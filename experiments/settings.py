@@ -1,0 +1,87 @@
+"""What a comparison of methods can be told, and what it refuses."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Preset = Literal["quick", "paper"]
+MethodName = Literal["rnn", "gru", "scornn", "spectral_rnn"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings that every comparison shares.
+
+    Attributes:
+        preset: where the other settings start; `paper` is the published setting.
+        methods: which methods to train.
+        hidden: length of the hidden state.
+        reflectors: Spectral-RNN: Householder reflectors on each side.
+        radius: Spectral-RNN: its singular values stay within this distance of 1.
+        negatives: scoRNN: entries -1 of its diagonal; the papers tune it by task.
+        learning_rate: of Adam, for everything but scoRNN's coordinates.
+        coordinate_learning_rate: of RMSprop, for scoRNN's coordinates.
+        batch: sequences in a training step.
+        steps: training steps.
+        evaluate_every: training steps from one measurement to the next.
+        seeds: one run each, of all methods; they train side by side in one program.
+        runs: directory that holds the run directories. Nothing is written elsewhere.
+        name: name of the run directory; that of the experiment if empty.
+        force: replace a run directory that was made with other settings.
+    """
+
+    preset: Preset = "quick"
+    methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
+    hidden: int = 32
+    reflectors: int = 8
+    radius: float = 0.01
+    negatives: int = 16
+    learning_rate: float = 1e-3
+    coordinate_learning_rate: float = 1e-4
+    batch: int = 64
+    steps: int = 5000
+    evaluate_every: int = 100
+    seeds: tuple[int, ...] = (0, 1, 2)
+    runs: Path = Path("runs")
+    name: str = ""
+    force: bool = False
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        found = []
+        for name in ("hidden", "batch", "steps", "evaluate_every"):
+            value = getattr(self, name)
+            if value < 1:
+                found.append(f"--{_flag(name)} must be at least 1, got {value}.")
+        for name in ("learning_rate", "coordinate_learning_rate"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                found.append(f"--{_flag(name)} must be positive, got {value}.")
+        for name in ("reflectors", "negatives"):
+            value, limit = getattr(self, name), max(self.hidden, 1)
+            if not 0 <= value <= limit:
+                found.append(
+                    f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
+                )
+        if not (math.isfinite(self.radius) and self.radius >= 0):
+            found.append(f"--radius must be at least 0, got {self.radius}.")
+        for name in ("methods", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                found.append(
+                    f"--{name} must be given without repeats, at least one, "
+                    f"got {' '.join(map(str, values)) or 'none'}."
+                )
+        found += [
+            f"--seeds must lie between 0 and 2**32 - 1, got {seed}."
+            for seed in self.seeds
+            if not 0 <= seed < 2**32
+        ]
+        if self.name != Path(self.name).name:
+            found.append(f"--name must be a plain name, got {self.name!r}.")
+        return found
+
+
+def _flag(field: str) -> str:
+    return field.replace("_", "-")

@@ -1,0 +1,160 @@
+"""The numbers of one training: what a row of the table says."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import gradstab as gs
+from experiments.methods import METHODS
+from experiments.settings import MethodName
+from experiments.training import Training
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of training one method.
+
+    Attributes:
+        method: which one.
+        scores: test score of each seed after the last step.
+        parameters: how many numbers one model trains.
+        seconds: for all seeds, compilation and measurements included.
+        milliseconds_per_step: for all seeds, neither of the two included.
+        gradient: ‖∂L/∂h_t‖ after the last step, median over seeds.
+        orthogonality: the largest entry of |QᵀQ - I| over all matrices Q that are
+            orthogonal by construction and all seeds; None if there are none.
+        overshoot: how far singular values leave the interval they are held in, at
+            worst; None if no matrix is constrained.
+    """
+
+    method: MethodName
+    scores: tuple[float, ...]
+    parameters: int
+    seconds: float
+    milliseconds_per_step: float
+    gradient: tuple[float, ...]
+    orthogonality: float | None
+    overshoot: float | None
+
+    @property
+    def title(self) -> str:
+        """The name of the method."""
+        return METHODS[self.method].title
+
+    @property
+    def median(self) -> float:
+        """The median score over the seeds."""
+        return float(np.median(self.scores))
+
+    def row(self) -> list[str]:
+        """The cells of a table, under `HEADER`."""
+        return [
+            self.title,
+            f"{self.median:.4f}",
+            f"{min(self.scores):.4f} .. {max(self.scores):.4f}",
+            f"{self.parameters:,}",
+            f"{self.seconds:.1f}",
+            f"{self.milliseconds_per_step:.2f}",
+            f"{min(self.gradient):.1e}",
+            f"{max(self.gradient):.1e}",
+            _or_dash(self.orthogonality),
+            _or_dash(self.overshoot),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for `result.json`."""
+        return asdict(self)
+
+
+HEADER = (
+    "method",
+    "median",
+    "lowest .. highest",
+    "parameters",
+    "seconds",
+    "ms/step",
+    "min |dL/dh|",
+    "max |dL/dh|",
+    "|Q'Q - I|",
+    "s outside",
+)
+
+
+def summarize(training: Training) -> Summary:
+    """Reads the numbers off a training."""
+    last = training.measurements[-1]
+    found = [error for model in training.models for error in constraint_errors(model)]
+    orthogonality = [error for error, _ in found if error is not None]
+    overshoots = [overshoot for _, overshoot in found]
+    return Summary(
+        method=training.method,
+        scores=tuple(map(float, last.score)),
+        parameters=count_parameters(training.models[0]),
+        seconds=training.seconds,
+        milliseconds_per_step=training.milliseconds_per_step,
+        gradient=tuple(map(float, np.median(last.gradient, axis=0))),
+        orthogonality=max(orthogonality, default=None),
+        overshoot=max(overshoots, default=None),
+    )
+
+
+def parametrizations(model: nnx.Module) -> list[gs.nn.Parametrization]:
+    """Lists the constrained matrices of a model."""
+    nodes = (node for _, node in nnx.iter_modules(model))
+    return [node for node in nodes if isinstance(node, gs.nn.Parametrization)]
+
+
+def count_parameters(model: nnx.Module) -> int:
+    """Counts the numbers that training moves.
+
+    Coordinates that are stored but never read do not count: a skew-symmetric matrix of
+    size n has n (n - 1) / 2 of them, not n².
+
+    Args:
+        model: a model.
+
+    Returns:
+        The count.
+    """
+
+    def stored(module: nnx.Module) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+    maps = parametrizations(model)
+    return stored(model) + sum(map_.free_parameters - stored(map_) for map_ in maps)
+
+
+def constraint_errors(model: nnx.Module) -> list[tuple[float | None, float]]:
+    """Measures how well each constraint holds.
+
+    Args:
+        model: a model.
+
+    Returns:
+        For each constrained matrix the largest |QᵀQ - I| of what is orthogonal by
+        construction, and how far its singular values leave their interval. For an
+        `SVD` the orthogonal matrices are its two factors.
+    """
+    found = []
+    for parametrization in parametrizations(model):
+        low, high = parametrization.singular_value_bounds
+        if isinstance(parametrization, gs.nn.SVD):
+            sides = (parametrization.left[...], parametrization.right[...])
+            factors = [gs.linalg.householder_product(vectors) for vectors in sides]
+        else:
+            factors = [parametrization()] if low == high == 1 else []
+        values = np.linalg.svd(np.asarray(parametrization(), float), compute_uv=False)
+        found.append((
+            max(
+                (float(gs.linalg.orthogonality_error(q)) for q in factors), default=None
+            ),
+            float(max(low - values.min(), values.max() - high, 0)),
+        ))
+    return found
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0e}"

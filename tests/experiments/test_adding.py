@@ -1,0 +1,43 @@
+import pytest
+
+from experiments.adding import PRESETS, adding_checks, adding_task
+from experiments.summary import Summary
+
+
+def summary(method, *scores):
+    return Summary(
+        method=method,
+        scores=scores,
+        parameters=1,
+        seconds=1.0,
+        milliseconds_per_step=1.0,
+        gradient=(1.0,),
+        orthogonality=None,
+        overshoot=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("spectral", "plain", "met"),
+    [
+        ((0.3, 0.01, 0.02), (0.166,), (False, True)),
+        ((0.3, 0.01, 0.019), (0.166,), (True, True)),
+        ((0.01,), (0.14, 0.16, 0.14), (True, False)),
+        ((0.01,), (0.19,), (True, False)),
+    ],
+)
+def test_judges_medians(spectral, plain, met):
+    checks = adding_checks({
+        "rnn": summary("rnn", *plain),
+        "spectral_rnn": summary("spectral_rnn", *spectral),
+    })
+    assert tuple(check.met for check in checks) == met
+    assert str(checks[0]).startswith("met: " if met[0] else "NOT MET: ")
+
+
+def test_judges_nothing_without_both():
+    assert adding_checks({"rnn": summary("rnn", 0.1)}) == []
+
+
+def test_the_paper_preset_is_the_whole_budget():
+    assert adding_task(PRESETS["paper"]).budget.startswith("100%")

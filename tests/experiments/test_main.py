@@ -1,0 +1,121 @@
+import json
+
+import pytest
+
+from experiments import comparison
+from experiments.__main__ import main
+from experiments.training import NonFiniteLossError
+
+TINY = (
+    "--steps 4 --evaluate-every 2 --hidden 4 --reflectors 2 --negatives 2 --batch 8 "
+    "--seeds 0"
+).split()
+
+
+def exit_code(arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    return exit_.value.code
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["list"], ["adding"], ["pixel_digits"], ["demo"]]
+)
+def test_help_is_no_error(command, capsys):
+    assert exit_code([*command, "--help"]) == 0
+    assert "--help" in capsys.readouterr().out
+
+
+def test_help_of_a_preset_shows_its_values(capsys):
+    assert exit_code(["adding", "--preset=paper", "--help"]) == 0
+    assert "default: 170" in " ".join(capsys.readouterr().out.split())
+
+
+def test_list_names_every_experiment(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "adding" in printed
+    assert "pixel_digits" in printed
+
+
+def test_an_unknown_flag_suggests_the_nearest(capsys):
+    assert exit_code(["adding", "--lenght", "10"]) == 2
+    assert "--length" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ading"], ["adding", "--preset", "fast"], ["adding", "--steps", "many"]],
+)
+def test_words_that_mean_nothing_exit_with_2(arguments):
+    assert exit_code(arguments) == 2
+
+
+def test_values_that_cannot_be_run_exit_with_2_before_any_work(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(comparison, "train", None)
+    bad = ["--length", "1", "--batch", "0", "--learning-rate", "-1"]
+    assert main(["adding", "--runs", str(tmp_path / "runs"), *bad]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "--batch must be at least 1, got 0.",
+        "--learning-rate must be positive, got -1.0.",
+        "--length must be at least 2, got 1.",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "\ntanh RNN " in printed
+    assert "always answering 1: 0.1667" in printed
+    assert [found.name for found in tmp_path.iterdir()] == ["runs"]
+
+    run = tmp_path / "runs" / "adding"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert [(line["method"], line["step"]) for line in lines] == [
+        ("rnn", 0),
+        ("rnn", 2),
+        ("rnn", 4),
+    ]
+    assert lines[0]["loss"] is None
+    result = json.loads((run / "result.json").read_text())
+    assert [one["method"] for one in result["methods"]] == ["rnn"]
+    assert (run / "figures" / "adding.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "figures" / "adding.pdf").read_bytes().startswith(b"%PDF")
+
+    first = (run / "metrics.jsonl").read_bytes()
+    assert main(arguments) == 0
+    assert (run / "metrics.jsonl").read_bytes() == first
+    assert main([*arguments, "--length", "8"]) == 2
+    assert "length: 6 there, 8 asked" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_exits_with_4(tmp_path, capsys, monkeypatch):
+    def diverge(*_):
+        raise NonFiniteLossError("the loss is nan at step 3")
+
+    monkeypatch.setattr(comparison, "train", diverge)
+    assert main(["adding", "--runs", str(tmp_path), *TINY]) == 4
+    assert capsys.readouterr().err == "the loss is nan at step 3\n"
+    assert not (tmp_path / "adding" / "result.json").exists()
+
+
+def test_a_place_that_cannot_be_written_exits_with_1(tmp_path, capsys):
+    (tmp_path / "runs").write_text("a file")
+    assert main(["adding", "--runs", str(tmp_path / "runs"), *TINY]) == 1
+    assert str(tmp_path / "runs") in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_demonstration_runs_from_end_to_end(tmp_path, capsys):
+    steps = ["--adding-steps", "2", "--digits-steps", "2", "--methods", "scornn"]
+    assert main(["demo", "--runs", str(tmp_path), *steps]) == 0
+    assert capsys.readouterr().out.count("\nscoRNN ") == 2
+    assert (tmp_path / "demo" / "figures" / "demo.png").stat().st_size > 10_000
+    assert (tmp_path / "demo" / "figures" / "demo.pdf").stat().st_size > 10_000
+    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+    assert [one["task"] for one in result["comparisons"]] == ["adding", "pixel_digits"]

@@ -1,0 +1,65 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from experiments.adding import AddingSettings
+from experiments.methods import METHODS
+from experiments.sequence_model import SequenceModel
+
+SETTINGS = AddingSettings(hidden=6, reflectors=3, negatives=2)
+
+
+def make(method) -> Any:
+    rngs = nnx.Rngs(0)
+    return SequenceModel(METHODS[method].cell(2, SETTINGS, rngs), 6, 1, rngs=rngs)
+
+
+def after_a_step(method):
+    """Returns a model before and after a step along gradients of alternating sign."""
+    model = make(method)
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    gradient = jax.tree.map(
+        lambda x: jnp.where(jnp.arange(x.size) % 2, 1.0, -1.0).reshape(x.shape), params
+    )
+    optimizer = METHODS[method].optimizer(model, SETTINGS)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    return model, nnx.merge(graph, optax.apply_updates(params, updates), rest)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_answers_once_a_sequence(method):
+    assert make(method)(jnp.ones((3, 5, 2))).shape == (3, 1)
+
+
+def test_the_plain_rnn_starts_with_gaussian_numbers():
+    rngs = nnx.Rngs(0)
+    cell: Any = METHODS["rnn"].cell(2, AddingSettings(hidden=100), rngs)
+    kernel = np.asarray(cell.dense_h.kernel[...])
+    assert abs(kernel.std() * 10 - 1) < 4 / np.sqrt(2 * kernel.size)
+    assert np.linalg.svd(kernel, compute_uv=False).min() < 0.1
+
+
+def test_scornn_moves_its_coordinates_more_slowly():
+    before, after = after_a_step("scornn")
+    # The first step of Adam is the rate; that of RMSprop the rate over √0.1.
+    moved = jnp.abs(after.readout.kernel[...] - before.readout.kernel[...])
+    np.testing.assert_allclose(moved, 1e-3, rtol=1e-3)
+    skews = [model.rnn.cell.recurrent.skew[...] for model in (before, after)]
+    np.testing.assert_allclose(
+        jnp.abs(skews[1] - skews[0]), 1e-4 / np.sqrt(0.1), rtol=1e-2
+    )
+
+
+def test_spectral_rnn_keeps_its_reflectors_at_unit_length():
+    before, after = (model.rnn.cell.recurrent for model in after_a_step("spectral_rnn"))
+    for side in ("left", "right"):
+        old, new = (jnp.tril(getattr(one, side)[...]) for one in (before, after))
+        np.testing.assert_allclose(jnp.linalg.norm(new, axis=0), 1, rtol=1e-6)
+        old = old / jnp.linalg.norm(old, axis=0, keepdims=True)
+        assert 0 < np.max(np.abs(new - old)) < 5e-3
+    np.testing.assert_allclose(jnp.abs(after.spectrum[...]), 1e-3, rtol=1e-3)

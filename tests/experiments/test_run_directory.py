@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from experiments.adding import AddingSettings
+from experiments.run_directory import RunDirectory, SettingsError
+
+
+def test_writes_what_was_asked_measured_and_found(tmp_path):
+    path = tmp_path / "run"
+    with RunDirectory(path, AddingSettings(seeds=(3,))) as directory:
+        directory.log({"step": 1, "loss": 0.5})
+        # Flushed a line at a time: a reader need not wait for the end.
+        assert json.loads((path / "metrics.jsonl").read_text()) == {
+            "step": 1,
+            "loss": 0.5,
+        }
+        directory.log({"step": 2, "loss": None})
+        assert not (path / "result.json").exists()
+        directory.finish({"score": 1})
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert json.loads((path / "settings.json").read_text())["seeds"] == [3]
+    assert json.loads((path / "result.json").read_text()) == {"score": 1}
+    circumstances = json.loads((path / "run.json").read_text())
+    assert {"jax", "flax", "python", "devices", "git_revision"} <= set(circumstances)
+    assert sorted(found.name for found in path.iterdir()) == [
+        "figures",
+        "metrics.jsonl",
+        "result.json",
+        "run.json",
+        "settings.json",
+    ]
+
+
+def test_replaces_a_run_with_the_same_settings(tmp_path):
+    with RunDirectory(tmp_path, AddingSettings()) as directory:
+        directory.log({"step": 1})
+        directory.finish({})
+    with RunDirectory(tmp_path, AddingSettings(runs=tmp_path, force=True)):
+        assert (tmp_path / "metrics.jsonl").read_text() == ""
+        assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.error_text
+def test_keeps_a_run_with_other_settings_unless_forced(tmp_path):
+    with RunDirectory(tmp_path, AddingSettings()) as directory:
+        directory.finish({})
+    other = AddingSettings(length=100, hidden=8)
+    message = "hidden: 32 there, 8 asked; length: 200 there, 100 asked"
+    with pytest.raises(SettingsError, match=message):
+        RunDirectory(tmp_path, other)
+    assert (tmp_path / "result.json").exists()
+    with RunDirectory(tmp_path, other, force=True):
+        assert not (tmp_path / "result.json").exists()
+
+
+def test_refuses_numbers_that_are_none(tmp_path):
+    with (
+        RunDirectory(tmp_path, AddingSettings()) as directory,
+        pytest.raises(ValueError, match="Out of range float"),
+    ):
+        directory.log({"loss": float("nan")})

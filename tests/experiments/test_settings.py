@@ -1,0 +1,47 @@
+import pytest
+
+from experiments.adding import AddingSettings
+from experiments.demo import DemoSettings
+from experiments.pixel_digits import PixelDigitsSettings
+
+BAD = {
+    "hidden": 0,
+    "batch": 0,
+    "steps": 0,
+    "evaluate_every": -1,
+    "learning_rate": -1e-3,
+    "coordinate_learning_rate": float("nan"),
+    "reflectors": 33,
+    "negatives": -1,
+    "radius": -0.1,
+    "methods": (),
+    "seeds": (1, 1),
+    "name": "up/there",
+    "length": 1,
+    "test_sequences": 0,
+}
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_presets_have_no_problems(preset):
+    from experiments.catalog import EXPERIMENTS
+
+    for experiment in EXPERIMENTS.values():
+        assert experiment.presets[preset].preset == preset
+        assert experiment.presets[preset].problems() == []
+    assert DemoSettings().problems() == []
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_names_the_flag_of_a_bad_value(field):
+    lines = AddingSettings(**{field: BAD[field]}).problems()
+    assert lines[0].startswith(f"--{field.replace('_', '-')} must ")
+
+
+def test_lists_every_problem():
+    settings = AddingSettings(batch=0, length=1, seeds=(-1,))
+    assert len(settings.problems()) == 3
+    assert PixelDigitsSettings(split_seed=-1).problems() == [
+        "--split-seed must be at least 0, got -1."
+    ]
+    assert len(DemoSettings(adding_steps=0, seeds=()).problems()) == 2
