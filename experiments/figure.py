@@ -27,8 +27,8 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "pdf.fonttype": 42,
 }
-# Below this a gradient is drawn at the lower edge: in float32 beside weights of size
-# one it changes nothing.
+# The lower edge of a panel of gradients: what lies below is lost in the rounding of
+# float32 beside a gradient of size one, by a margin of a thousand.
 SMALLEST_GRADIENT = 1e-10
 
 
@@ -96,7 +96,9 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
     axes.set_ylabel(task.score_label)
     axes.set_xlim(0, comparison.settings.steps)
     if task.log_scale:
+        # The first measurements tell how large the untrained answers are, no more.
         axes.set_yscale("log")
+        axes.set_ylim(top=4 * task.baseline)
 
 
 def _draw_gradients(axes: Any, comparison: Comparison) -> None:
@@ -104,13 +106,14 @@ def _draw_gradients(axes: Any, comparison: Comparison) -> None:
         gradient = _final_gradient(training)
         axes.plot(
             np.arange(gradient.size),
-            np.maximum(gradient, SMALLEST_GRADIENT),
+            gradient,
             label=METHODS[method].title,
             **_LOOKS[method],
         )
     axes.set_yscale("log")
-    axes.set_ylim(bottom=SMALLEST_GRADIENT)
-    axes.set_xlabel("time step t of the sequence")
+    axes.set_ylim(bottom=max(SMALLEST_GRADIENT, axes.get_ylim()[0]))
+    axes.set_title("gradient that reaches each time step, after training", loc="left")
+    axes.set_xlabel("time step t; the answer is given after the last")
     axes.set_ylabel(r"gradient norm $\|\partial L/\partial h_t\|$")
 
 

@@ -1,0 +1,37 @@
+import numpy as np
+
+from experiments.adding import AddingSettings, adding_task
+from experiments.comparison import Comparison
+from experiments.figure import draw_figure
+from experiments.training import Measurement, Training
+
+
+def made_up(seeds):
+    settings = AddingSettings(length=6, steps=4, seeds=seeds, test_sequences=2)
+    count = len(seeds)
+    rows = np.arange(1.0, count + 1)
+    measurements = [
+        Measurement(
+            step, rows, rows / (step + 10), np.outer(rows, 10.0 ** np.arange(-50, 4, 9))
+        )
+        for step in (0, 4)
+    ]
+    trainings = {
+        method: Training(method, [], measurements, 1.0, 1.0)
+        for method in ("rnn", "gru", "scornn", "spectral_rnn")
+    }
+    return Comparison(adding_task(settings), settings, trainings, {}, [])
+
+
+def test_draws_png_and_pdf_for_one_seed_and_for_several(tmp_path):
+    files = draw_figure([made_up((0,)), made_up((0, 1, 2))], tmp_path / "figure")
+    assert [file.name for file in files] == ["figure.png", "figure.pdf"]
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    assert files[1].read_bytes().startswith(b"%PDF")
+
+
+def test_draws_the_same_numbers_the_same_way(tmp_path):
+    (first, _), (second, _) = (
+        draw_figure([made_up((0, 1))], tmp_path / name) for name in ("one", "two")
+    )
+    assert first.read_bytes() == second.read_bytes()
