@@ -71,11 +71,12 @@ class MatmulCell(RecurrentCell):
             raise ValueError(
                 f"`{name}` must have shape {shape}, got {recurrent.shape}."
             )
-        state, matrix = jnp.dtype(self.carry_dtype), jnp.dtype(recurrent.param_dtype)
-        if jnp.promote_types(matrix, state) != state:
+        given = jnp.dtype(recurrent.param_dtype)
+        is_complex = jnp.issubdtype(given, jnp.complexfloating)
+        if is_complex and not jnp.issubdtype(self.param_dtype, jnp.complexfloating):
             raise ValueError(
-                f"`{name}` must fit a state of dtype {state.name}, got {matrix.name}; "
-                "the state follows the `param_dtype` of the cell."
+                f"`{name}` must be real, as the cell is, got {given.name}; or give the "
+                "cell a complex `param_dtype`."
             )
         return recurrent
 

@@ -55,15 +55,18 @@ class RecurrentCell(nnx.RNNCellBase):
         raise NotImplementedError
 
     def draw(self, key: Array, steps: int) -> Any:
-        """Draws the randomness of a sequence, or None for a deterministic cell.
+        """Draws the randomness of a sequence; None for a deterministic cell.
+
+        A cell that overrides this gets the pair (projected, drawn) in `step` when `RNN`
+        runs it, where each array drawn has an axis of length 1 or the batch for every
+        axis of the batch; what a single `__call__` does is its own to define.
 
         Args:
             key: a random key.
             steps: the length of the sequence.
 
         Returns:
-            None, or a tree of arrays with leading axis `steps`. `step` then receives
-            the pair (projected, drawn).
+            A tree of arrays with leading axis `steps`, shared by all sequences.
         """
         return None
 
@@ -140,7 +143,8 @@ class RecurrentCell(nnx.RNNCellBase):
     @property
     def carry_dtype(self) -> Dtype:
         """The dtype of the state: `param_dtype`, but at least float32."""
-        return jnp.promote_types(self.param_dtype, jnp.float32)
+        is_low = jnp.finfo(self.param_dtype).bits < 32
+        return jnp.float32 if is_low else self.param_dtype
 
     @property
     def contraction_bound(self) -> float | None:

@@ -2,15 +2,16 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jax.core import Tracer
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from gradstab._checks import check_integer
+from gradstab.nn._lengths import check_lengths, flip, step_mask
 from gradstab.nn._materialize import materialize
 from gradstab.nn._matmul_cell import MatmulCell
+from gradstab.nn._parametrization import Fixed, Materialized
 from gradstab.nn._recurrent_cell import RecurrentCell
 from gradstab.recurrence import scan
 
@@ -19,12 +20,15 @@ class RNN(nnx.Module):
     """Applies a recurrent cell over a sequence, building its matrices once.
 
     It is called as `nnx.RNN` is and stands wherever that does, in `nnx.Bidirectional`
-    too. Outputs past the length of a sequence are zeros, and what stands in the inputs
-    there, NaN included, reaches no value and no gradient.
+    too. Stock `nnx.RNN` gives the same values and gradients, but pays for the matrices
+    at every step. Where a sequence has ended the outputs are zeros, and what stands in
+    the inputs, NaN included, reaches no value and no gradient.
+
+    Forward-mode differentiation has no rule through a `MatmulCell`: for that, call
+    `nnx.RNN(materialize(cell))`. Reverse mode, and any mode over it, is all right.
 
     Args:
-        cell: a `RecurrentCell`, or any other `nnx.RNNCellBase` that holds no state but
-            its parameters.
+        cell: a `RecurrentCell`, or any `nnx.RNNCellBase` that holds parameters alone.
         time_major: whether time is the first axis of inputs and outputs, not the one
             before the features.
         return_carry: whether to return the last carry too.
@@ -34,9 +38,8 @@ class RNN(nnx.Module):
         unroll: how many steps the compiler sees as one.
         checkpoint_every: if k, the backward pass starts from one stored carry in k and
             recomputes the others; best if k divides the length.
-        rngs: source of the keys of `draw`, for cells that are random, and of
-            `initialize_carry`, for cells that need one. None for no such cell, or to
-            pass `rngs` on each call.
+        rngs: source of the `carry` and `draw` keys of cells that need them. None to
+            pass `rngs` on each call, or for a cell that needs no key.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class RNN(nnx.Module):
         self.keep_order = keep_order
         self.unroll = unroll
         self.checkpoint_every = checkpoint_every
-        self.rngs = nnx.data(rngs.carry.fork() if isinstance(rngs, nnx.Rngs) else rngs)
+        self.rngs = nnx.data(None if rngs is None else rngs.fork())
 
     def __call__(
         self,
@@ -96,7 +99,8 @@ class RNN(nnx.Module):
             carry, outputs) if `return_carry`.
 
         Raises:
-            ValueError: if shapes do not agree, or if `seq_lengths` leaves [0, time].
+            ValueError: if shapes do not agree, if `seq_lengths` leaves [0, time], if a
+                random cell has no `rngs`, or if a stock cell holds state.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major
@@ -107,27 +111,41 @@ class RNN(nnx.Module):
         cell = materialize(self.cell)
         inputs = jnp.asarray(inputs)
         axes = inputs.ndim - cell.num_feature_axes
+        if axes < 1:
+            raise ValueError(
+                "`inputs` must have a time axis before the features, got shape "
+                f"{inputs.shape}."
+            )
         time_axis = 0 if time_major else axes - 1
-        step, project = type(cell).__call__, None
+        steps = inputs.shape[time_axis]
+        one_step = (*inputs.shape[:time_axis], *inputs.shape[time_axis + 1 :])
+        mask = None
+        if seq_lengths is not None:
+            seq_lengths = check_lengths(seq_lengths, steps, one_step[: axes - 1])
+            mask = step_mask(seq_lengths, steps, time_axis)
+
+        step, project, sequence = type(cell).__call__, None, inputs
         if isinstance(cell, RecurrentCell):
             cell.check_inputs(inputs)
             step, project = type(cell).step, type(cell).project
+            initial_carry = _start(cell, one_step, initial_carry)
+            if type(cell).draw is not RecurrentCell.draw:
+                drawn = _draw(cell, rngs, steps, axes, time_axis)
+                sequence, project = (inputs, drawn), _project_beside
+        else:
+            _check_stateless(cell)
+            if initial_carry is None:
+                # Stock cells want a key for zeros too.
+                rngs = nnx.Rngs(0) if rngs is None else rngs
+                initial_carry = cell.initialize_carry(one_step, rngs)
         if isinstance(cell, MatmulCell) and step is MatmulCell.step:
             step = cell.matmul_step
-        one_step = (*inputs.shape[:time_axis], *inputs.shape[time_axis + 1 :])
-        if initial_carry is None:
-            initial_carry = cell.initialize_carry(one_step, rngs)
-        mask = None
-        if seq_lengths is not None:
-            steps, batch = inputs.shape[time_axis], one_step[: axes - 1]
-            seq_lengths = _check_lengths(seq_lengths, steps, batch)
-            mask = _mask(seq_lengths, steps, time_axis)
 
         carry, outputs = scan(
             step,
             cell,
             initial_carry,
-            inputs,
+            sequence,
             project=project,
             mask=mask,
             time_axis=time_axis,
@@ -136,50 +154,46 @@ class RNN(nnx.Module):
             checkpoint_every=self.checkpoint_every,
         )
         if reverse and not keep_order:
-            outputs = _flip(outputs, seq_lengths, time_axis)
+            outputs = flip(outputs, seq_lengths, time_axis)
         return (carry, outputs) if return_carry else outputs
 
 
-def _check_lengths(lengths: Any, steps: int, batch: tuple[int, ...]) -> Array:
-    if not isinstance(lengths, Tracer):
-        known = np.asarray(lengths)
-        if known.size and not (known.min() >= 0 and known.max() <= steps):
-            raise ValueError(
-                f"`seq_lengths` must lie in [0, {steps}], the length of the inputs, "
-                f"got values from {known.min()} to {known.max()}."
-            )
-    lengths = jnp.asarray(lengths)
-    if lengths.shape != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
+def _start(cell: RecurrentCell, one_step: tuple[int, ...], given: Any) -> Any:
+    """Returns the carry before the first step, in the dtype of the state."""
+    own = cell.initialize_carry(one_step)
+    if given is None:
+        return own
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (own, given)]
+    if shapes[0] != shapes[1]:
         raise ValueError(
-            f"`seq_lengths` must be integers of shape {batch}, got "
-            f"{lengths.dtype.name} of shape {lengths.shape}."
+            f"`initial_carry` must have shapes {shapes[0]}, got {shapes[1]}."
         )
-    return jnp.clip(lengths, 0, steps)
+    return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, own)
 
 
-def _mask(
-    lengths: Int[Array, "*batch"], steps: int, time_axis: int
-) -> Bool[Array, "..."]:
-    times = jnp.arange(steps, dtype=lengths.dtype)
-    lengths = jnp.expand_dims(lengths, time_axis)
-    return times.reshape(_along(time_axis, lengths.ndim)) < lengths
+def _draw(cell: RecurrentCell, rngs: Any, steps: int, axes: int, time_axis: int) -> Any:
+    """Draws for every step, the same for all sequences: time stands at its place."""
+    if rngs is None:
+        raise ValueError(
+            f"`rngs` is required: {type(cell).__name__} draws at every step."
+        )
+    stream = rngs.draw if isinstance(rngs, nnx.Rngs) else rngs
+    place = [1] * axes
+    place[time_axis] = steps
+    return jax.tree.map(
+        lambda x: x.reshape(*place, *x.shape[1:]), cell.draw(stream(), steps)
+    )
 
 
-def _flip(
-    outputs: Array, lengths: Int[Array, "*batch"] | None, time_axis: int
-) -> Array:
-    """Puts the outputs of a reversed run in the order of the run."""
-    if lengths is None:
-        return jnp.flip(outputs, time_axis)
-    # Past its length a sequence is zeros, in whatever order.
-    steps = outputs.shape[time_axis]
-    times = jnp.arange(steps, dtype=lengths.dtype)
-    lengths = jnp.expand_dims(lengths, time_axis)
-    order = lengths - 1 - times.reshape(_along(time_axis, lengths.ndim))
-    order = jnp.where(order < 0, order + steps, order)
-    order = order.reshape(*order.shape, *[1] * (outputs.ndim - order.ndim))
-    return jnp.take_along_axis(outputs, order, axis=time_axis)
+def _project_beside(cell: RecurrentCell, sequence: tuple[Array, Any]) -> Any:
+    inputs, drawn = sequence
+    return cell.project(inputs), drawn
 
 
-def _along(axis: int, ndim: int) -> tuple[int, ...]:
-    return tuple(-1 if i == axis else 1 for i in range(ndim))
+def _check_stateless(cell: nnx.RNNCellBase) -> None:
+    state = nnx.state(cell, nnx.Not(nnx.Any(nnx.Param, Fixed, Materialized)))
+    if jax.tree.leaves(state):
+        raise ValueError(
+            f"`cell` must hold no state but its parameters, got a "
+            f"{type(cell).__name__} with keys or statistics; use `nnx.RNN` for it."
+        )

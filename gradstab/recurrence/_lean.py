@@ -155,7 +155,7 @@ def lean_scan(
 
 
 def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _contract(states: Array, d_product: Array, dtype: Any) -> Array:
