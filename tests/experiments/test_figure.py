@@ -3,6 +3,8 @@ import numpy as np
 from experiments.adding import AddingSettings, adding_task
 from experiments.comparison import Comparison
 from experiments.figure import draw_figure
+from experiments.methods import METHODS
+from experiments.settings import MethodName
 from experiments.training import Measurement, Training
 
 
@@ -16,9 +18,8 @@ def made_up(seeds):
         )
         for step in (0, 4)
     ]
-    trainings = {
-        method: Training(method, [], measurements, 1.0, 1.0)
-        for method in ("rnn", "gru", "scornn", "spectral_rnn")
+    trainings: dict[MethodName, Training] = {
+        method: Training(method, [], measurements, 1.0, 1.0) for method in METHODS
     }
     return Comparison(adding_task(settings), settings, trainings, {}, [])
 

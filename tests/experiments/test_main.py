@@ -75,7 +75,7 @@ def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypat
     assert [found.name for found in tmp_path.iterdir()] == ["runs"]
 
     run = tmp_path / "runs" / "adding"
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    lines = list(map(json.loads, (run / "metrics.jsonl").read_text().splitlines()))
     assert [(line["method"], line["step"]) for line in lines] == [
         ("rnn", 0),
         ("rnn", 2),
