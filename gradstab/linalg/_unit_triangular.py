@@ -12,36 +12,37 @@ _LEAF = 8
 
 @jax.custom_jvp
 def invert_unit_upper(
-    strict: Inexact[Array, "*stack n n"],
+    upper: Inexact[Array, "*stack n n"],
 ) -> Inexact[Array, "*stack n n"]:
-    r"""Returns the inverse of I + N for a strictly upper triangular N.
+    r"""Inverts an upper triangular matrix whose diagonal is 1 but for rounding errors.
 
     The two diagonal halves are inverted together, down to leaves of 8 rows, and merged:
 
     .. math:: \begin{pmatrix} A & B \\ 0 & C \end{pmatrix}^{-1} =
         \begin{pmatrix} A^{-1} & -A^{-1} B C^{-1} \\ 0 & C^{-1} \end{pmatrix}
 
-    O(n³), and no call to LAPACK. The shorter product of the I + (-N)^(2^i) would lose
-    all digits to cancellation for large N.
+    O(n³), and no call to LAPACK. For U = I - N, the shorter product of the I + N^(2^i)
+    would lose all digits to cancellation where N is large.
 
     Args:
-        strict: the matrix N, or a stack of them; zero on and below the diagonal.
+        upper: the matrix U, or a stack of them. Its diagonal is taken for 1, and what
+            is below is ignored; the derivative is that of the inverse of any U.
 
     Returns:
         The inverse, unit upper triangular.
     """
-    size = strict.shape[-1]
+    size = upper.shape[-1]
     doublings = (max(1, -(-size // _LEAF)) - 1).bit_length()
     padding = (0, (_LEAF << doublings) - size)
-    unpadded = [(0, 0)] * (strict.ndim - 2)
-    inverse = _invert(jnp.pad(strict, [*unpadded, padding, padding]))
+    unpadded = [(0, 0)] * (upper.ndim - 2)
+    inverse = _invert(jnp.pad(jnp.triu(upper, 1), [*unpadded, padding, padding]))
     return inverse[..., :size, :size]
 
 
 @invert_unit_upper.defjvp
 def _(primals, tangents):
     inverse = invert_unit_upper(*primals)
-    return inverse, -_dot(_dot(inverse, tangents[0]), inverse)
+    return inverse, -_dot(_dot(inverse, jnp.triu(tangents[0])), inverse)
 
 
 def _invert(strict: Array) -> Array:
