@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Inexact
 
 from gradstab._checks import check_square
 from gradstab.linalg._block_inverse import block_inverse
+from gradstab.linalg._conditional import apply_if
 from gradstab.linalg._probe import sign_vectors
 
 _matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
@@ -87,18 +88,7 @@ def inverse_cayley(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 def _resolvent(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     """Returns (I + A)⁻¹, which unlike Q keeps its relative accuracy for large A."""
     inverse = block_inverse(_identity(skew) + skew)
-
-    # This loop and those of `_repair` run once or not at all. `vmap` would turn a
-    # `cond` into a select, and every matrix of a stack would pay for the repair.
-    def repair(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        inverse, fits = state
-        # Made to depend on the state, nothing of the repair can be moved ahead of the
-        # loop, where XLA puts what does not.
-        inert, _ = lax.optimization_barrier((skew, fits))
-        return _repair(inert, inverse), jnp.asarray(True)
-
-    start = inverse, _fits(skew, inverse)
-    return lax.while_loop(lambda state: ~state[1], repair, start)[0]
+    return apply_if(~_fits(inverse, skew), _repair, inverse, skew)
 
 
 @_resolvent.defjvp
@@ -109,19 +99,19 @@ def _resolvent_jvp(
     return inverse, -_matmul(_matmul(inverse, tangents[0]), inverse)
 
 
-def _fits(skew: Array, inverse: Array) -> Bool[Array, ""]:
+def _fits(inverse: Array, skew: Array) -> Bool[Array, ""]:
     """Tells whether an approximate (I + A)⁻¹ is as accurate as its dtype allows."""
     eps = jnp.finfo(skew.dtype).eps
     vectors = sign_vectors(skew.shape[0], skew.dtype)
     image = _matmul(inverse, vectors)
     residual = vectors - image - _matmul(skew, image)
-    error = _matmul(inverse, residual)
-    limit = _ERROR_LIMIT * eps * skew.shape[0] ** 0.5
-    # The first test is for an inverse so wrong that it annihilates its own residual.
-    return (jnp.max(jnp.abs(residual)) <= eps**0.5) & (jnp.max(jnp.abs(error)) <= limit)
+    error = jnp.max(jnp.abs(_matmul(inverse, residual)))
+    # An inverse may be so wrong that it annihilates its own residual.
+    resolved = jnp.max(jnp.abs(residual)) <= eps**0.5
+    return resolved & (error <= _ERROR_LIMIT * eps * skew.shape[0] ** 0.5)
 
 
-def _repair(skew: Array, inverse: Array) -> Array:
+def _repair(inverse: Array, skew: Array) -> Array:
     def unfit(state: tuple[Array, Array, Array]) -> Array:
         return ~state[1] & (state[2] < _NEWTON_STEPS)
 
@@ -129,18 +119,14 @@ def _repair(skew: Array, inverse: Array) -> Array:
         inverse, _, steps = state
         residual = _identity(skew) - inverse - _matmul(skew, inverse)
         inverse = inverse + _matmul(inverse, residual)
-        return inverse, _fits(skew, inverse), steps + 1
+        return inverse, _fits(inverse, skew), steps + 1
 
     start = inverse, jnp.asarray(False), jnp.asarray(0)
     inverse, fits, _ = lax.while_loop(unfit, newton, start)
-    return lax.while_loop(
-        lambda state: ~state[1],
-        lambda _: (_resolvent_by_polar_factor(skew), jnp.asarray(True)),
-        (inverse, fits),
-    )[0]
+    return apply_if(~fits, _resolvent_by_polar_factor, inverse, skew)
 
 
-def _resolvent_by_polar_factor(skew: Array) -> Array:
+def _resolvent_by_polar_factor(_: Array, skew: Array) -> Array:
     """Returns (I + Q) / 2 with a Q that is unitary whatever the scale of A.
 
     I + A is normal, so that its unitary polar factor U has the eigenvalues

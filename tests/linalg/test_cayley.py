@@ -28,7 +28,7 @@ def naive(lower):
     return jnp.linalg.solve(identity + a, identity - a)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 17])
+@pytest.mark.parametrize("n", [1, 2, 9])
 def test_is_unitary_at_every_scale(n, any_dtype):
     lower = random_matrix(0, (n, n), any_dtype)
     for scale in SCALES:
@@ -81,7 +81,7 @@ def test_two_by_two_in_closed_form(dtype, atol):
     np.testing.assert_allclose(q, expected, atol=atol)
 
 
-@pytest.mark.parametrize("n", [0, 1, 5])
+@pytest.mark.parametrize("n", [0, 9])
 def test_zero_is_the_identity(n, any_dtype):
     q = cayley(jnp.zeros((n, n), any_dtype))
     np.testing.assert_array_equal(q, jnp.eye(n))
