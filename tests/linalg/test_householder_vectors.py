@@ -68,7 +68,7 @@ def test_phases_of_a_diagonal():
     np.testing.assert_allclose(rebuilt, jnp.diag(phases), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("n", [0, 1, 150])
+@pytest.mark.parametrize("n", [0, 1, 70])
 def test_round_trip_of_other_sizes(n):
     q = jnp.asarray(random_unitary(n, n, jnp.float32))
     rebuilt = round_trip(q)[2]
