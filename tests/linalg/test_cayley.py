@@ -104,7 +104,7 @@ def test_a_bad_matrix_leaves_its_stack_alone():
 
 def test_vmap_is_a_loop():
     stack = random_matrix(0, (2, 3, 4, 4), jnp.complex64)
-    nested = jax.vmap(jax.vmap(rotation))(stack)
+    nested = jax.jit(jax.vmap(jax.vmap(rotation)))(stack)
     for place in np.ndindex(2, 3):
         np.testing.assert_allclose(nested[place], rotation(stack[place]), atol=1e-6)
 

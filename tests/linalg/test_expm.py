@@ -117,43 +117,35 @@ def test_keeps_what_is_not_finite(bad):
 def test_gradient():
     with jax.enable_x64(True):
         lower = random_matrix(0, (3, 3), jnp.float64)
-        check_grads(rotation, (lower,), order=2, eps=1e-4)
-        check_grads(rotation, (10 * lower,), order=1, eps=1e-5)
+        check_grads(rotation, (lower,), order=1, eps=1e-5)
+        # Two squarings, whose second derivative takes another way than their first.
+        check_grads(rotation, (4 * lower,), order=2, eps=1e-4)
         check_grads(rotation, (random_matrix(0, (3, 3), jnp.complex128),), order=1)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
-def test_gradient_matches_autodiff_of_jax(scale, dtype):
+def test_gradient_matches_autodiff_of_jax(dtype):
     weights, lower = random_matrix(0, (2, 6, 6), dtype)
-    ours, expected = (
-        jax.grad(lambda m, fn=fn: jnp.sum(weights * fn(m)))(scale * lower)
+    grads = [
+        jax.jit(jax.grad(lambda m, fn=fn: jnp.sum(weights * fn(m))))
         for fn in (rotation, naive)
-    )
-    atol = 300 * float(jnp.finfo(dtype).eps) * max(1.0, scale)
-    np.testing.assert_allclose(ours, expected, atol=atol)
+    ]
+    for scale in (0.0, 1.0, 30.0):
+        ours, expected = (grad(scale * lower) for grad in grads)
+        atol = 300 * float(jnp.finfo(dtype).eps) * max(1.0, scale)
+        np.testing.assert_allclose(ours, expected, atol=atol)
 
 
 def test_gradient_of_huge_matrices_is_finite():
+    lower = random_matrix(0, (5, 5), jnp.float32)
+    grad = jax.jit(jax.grad(lambda m: jnp.sum(rotation(m))))
     for scale in (1e4, 1e20):
-        lower = scale * random_matrix(0, (5, 5), jnp.float32)
-        assert jnp.all(jnp.isfinite(jax.grad(lambda m: jnp.sum(rotation(m)))(lower)))
-
-
-def test_hessian_matches_that_of_jax():
-    # Two squarings, whose second derivative has a rule of its own.
-    with jax.enable_x64(True):
-        weights, lower = random_matrix(0, (2, 3, 3), jnp.float64)
-        ours, expected = (
-            jax.hessian(lambda m, fn=fn: jnp.sum(weights * fn(m)))(4 * lower)
-            for fn in (rotation, naive)
-        )
-        np.testing.assert_allclose(ours, expected, atol=1e-11)
+        assert jnp.all(jnp.isfinite(grad(scale * lower)))
 
 
 def test_vmap_is_a_loop():
     scales = jnp.array([0.01, 1.0, 100.0, jnp.nan])[:, None, None]
     stack = scales * random_matrix(0, (4, 5, 5), jnp.float32)
-    for q, lower in zip(jax.vmap(rotation)(stack), stack, strict=True):
+    for q, lower in zip(jax.jit(jax.vmap(rotation))(stack), stack, strict=True):
         np.testing.assert_allclose(q, rotation(lower), atol=1e-5)
 
 
