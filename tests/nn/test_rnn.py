@@ -108,7 +108,7 @@ def test_reversal_is_that_of_flax(time_major, keep_order, lengths):
     np.testing.assert_allclose(carry, expected_carry, atol=1e-6)
     if lengths is not None:
         inside = step_mask(lengths, 6, 0 if time_major else 1)
-        expected = jnp.where(inside[..., None], expected, 0)
+        expected = jnp.where(inside[..., None], jnp.asarray(expected), 0)
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_nan_stays_in_its_sequence():
 def test_bidirectional():
     layers = [gs.nn.RNN(gs.nn.GRUCell(3, 4, rngs=nnx.Rngs(i))) for i in range(2)]
     both = nnx.Bidirectional(*layers, rngs=False)
-    outputs = both(INPUTS, seq_lengths=jnp.array([4, 6]))
+    outputs = jnp.asarray(both(INPUTS, seq_lengths=jnp.array([4, 6])))
     assert outputs.shape == (2, 6, 8)
     alone = layers[1](INPUTS[:1, 3::-1])[:, ::-1]
     np.testing.assert_allclose(outputs[:1, :4, 4:], alone, atol=1e-6)
@@ -240,9 +240,12 @@ def test_rejects(call, message):
 
 @pytest.mark.error_text
 def test_rejects_a_stock_cell_with_state():
-    cell = nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))
-    cell.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+    class Dropping(nnx.GRUCell):
+        def __init__(self, *, rngs):
+            super().__init__(3, 4, rngs=rngs)
+            self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
     with pytest.raises(
         ValueError, match="`cell` must hold no state but its parameters"
     ):
-        gs.nn.RNN(cell)(INPUTS)
+        gs.nn.RNN(Dropping(rngs=nnx.Rngs(0)))(INPUTS)

@@ -12,7 +12,9 @@ X = jnp.array([-3.0, -0.5, 0.0, 0.7, 4.0])
     "activation_fn", [jnp.tanh, jax.nn.relu, jax.nn.leaky_relu, jax.nn.sigmoid]
 )
 def test_slope_is_the_derivative(activation_fn):
-    slope = slope_from_value(activation_fn)(activation_fn(X))
+    from_value = slope_from_value(activation_fn)
+    assert from_value is not None
+    slope = from_value(activation_fn(X))
     expected = jax.vmap(jax.grad(activation_fn))(X)
     np.testing.assert_allclose(slope, expected, atol=1e-6)
     assert slope.dtype == X.dtype

@@ -1,3 +1,6 @@
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,5 +38,8 @@ def test_empty_and_short_sequences(step, every, shape):
 @pytest.mark.error_text
 @pytest.mark.parametrize("name", ["unroll", "checkpoint_every"])
 def test_rejects_counts_below_one(name):
+    run: Any = functools.partial(
+        scan, STEP, jnp.eye(3), jnp.ones((2, 3)), jnp.ones((4, 2, 3))
+    )
     with pytest.raises(ValueError, match=rf"`{name}` must be an integer >= 1, got 0\."):
-        scan(STEP, jnp.eye(3), jnp.ones((2, 3)), jnp.ones((4, 2, 3)), **{name: 0})
+        run(**{name: 0})
