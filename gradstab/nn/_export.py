@@ -7,6 +7,7 @@ from flax import nnx
 
 from gradstab.nn._parametrization import Matrix, Parametrization
 
+
 class Exported(nnx.Param):
     """An ordinary weight that a module may still call as it called its map."""
 

@@ -157,6 +157,19 @@ class RNN(nnx.Module):
             outputs = flip(outputs, seq_lengths, time_axis)
         return (carry, outputs) if return_carry else outputs
 
+    def flax_twin(self) -> nnx.RNN | None:
+        """Returns the `nnx.RNN` of the same cell, or None for a gradstab cell."""
+        if isinstance(self.cell, RecurrentCell):
+            return None
+        return nnx.RNN(
+            self.cell,
+            time_major=self.time_major,
+            return_carry=self.return_carry,
+            reverse=self.reverse,
+            keep_order=self.keep_order,
+            unroll=self.unroll,
+        )
+
 
 def _start(cell: RecurrentCell, one_step: tuple[int, ...], given: Any) -> Any:
     """Returns the carry before the first step, in the dtype of the state."""

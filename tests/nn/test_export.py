@@ -65,15 +65,13 @@ def _is_variable(leaf):
 
 
 def test_a_cell_without_a_twin_keeps_its_class_and_says_so():
-    cell = gs.nn.SpectralRNNCell(3, 4, rngs=nnx.Rngs(0))
-    with pytest.warns(UserWarning, match="SpectralRNNCell keep"):
-        exported = gs.nn.export(cell)
-    carry = exported.initialize_carry((2, 3))
-    np.testing.assert_allclose(
-        exported(carry, jnp.ones((2, 3)))[1],
-        cell(carry, jnp.ones((2, 3)))[1],
-        atol=1e-6,
-    )
+    cell = gs.nn.OrthogonalCell(3, 4, activation_fn=gs.nn.modrelu, rngs=nnx.Rngs(0))
+    model = gs.nn.RNN(cell)
+    with pytest.warns(UserWarning, match="OrthogonalCell, RNN keep"):
+        exported = gs.nn.export(model)
+    inputs = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    np.testing.assert_allclose(exported(inputs), model(inputs), atol=1e-6)
+    assert isinstance(exported.cell.recurrent, nnx.Param)
 
 
 def test_a_model_without_gradstab_is_equal_and_silent():
