@@ -166,8 +166,8 @@ def _leading_eigen(block: Array) -> tuple[Array, Array, Array]:
 
 def _inverse_step(block: Array, value: Array, vector: Array) -> Array:
     """Turns a unit column towards the eigenvector of an approximate eigenvalue."""
-    # Off the eigenvalue, so that the system is never quite singular.
-    offset = jnp.finfo(block.dtype).eps * jnp.linalg.norm(block)
+    # Off the eigenvalue by more than rounding: at it, a pivot may vanish.
+    offset = 16 * jnp.finfo(block.dtype).eps * jnp.linalg.norm(block)
     shift = value + offset.astype(block.dtype)
     shifted = block - shift * jnp.eye(len(block), dtype=block.dtype)
     return to_unit(jnp.linalg.solve(shifted, vector))[0]

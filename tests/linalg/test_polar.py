@@ -67,13 +67,12 @@ def test_derivatives_of_the_textbook_formula(shape, name):
 
 
 @pytest.mark.parametrize(
-    ("shape", "name", "order"),
-    [((3, 3), "float64", 2), ((4, 2), "complex128", 1), ((2, 4), "float64", 1)],
+    ("shape", "name"), [((3, 3), "complex128"), ((2, 4), "float64")]
 )
-def test_derivatives(shape, name, order):
+def test_derivatives(shape, name):
     with jax.enable_x64(True):
         matrix = random_matrix(3, shape, jnp.dtype(name))
-        check_grads(polar, (matrix,), order=order, rtol=1e-5, atol=1e-5)
+        check_grads(polar, (matrix,), order=1, rtol=1e-5, atol=1e-5)
 
 
 def test_derivative_at_an_orthogonal_matrix():
