@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.test_util import check_grads
 
 import gradstab as gs
 from tests.helpers import RATIO_LIMIT, orthogonality_ratio
@@ -97,7 +98,7 @@ def test_gradient_is_finite_and_agrees_with_central_differences(make):
         def loss(params):
             return squares(nnx.merge(graph, params, rest))
 
-        jax.test_util.check_grads(loss, (params,), order=1, modes=["rev"])
+        check_grads(loss, (params,), order=1, modes=["rev"])
 
 
 def test_gradient_is_finite_at_zero_coordinates(make):

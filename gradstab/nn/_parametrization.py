@@ -162,7 +162,7 @@ class Parametrization(nnx.Module):
         else:
             self.assign(matrix, project=True)
 
-    def _map_stack(self, function: Callable[..., Array], *arrays: Array) -> Array:
+    def _map_stack(self, function: Callable[..., Any], *arrays: Array) -> Any:
         """Applies a function of single matrices to each place of the stack."""
         for _ in self.shape[:-2]:
             function = jax.vmap(function)

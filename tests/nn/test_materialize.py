@@ -40,14 +40,16 @@ def test_gradients_pass_through():
 
 def test_leaves_a_variable_that_stock_layers_read():
     layer = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
-    layer.kernel = gs.nn.Cayley((4, 4), rngs=nnx.Rngs(1))
+    kernel = gs.nn.Cayley((4, 4), rngs=nnx.Rngs(1))
+    setattr(layer, "kernel", kernel)  # noqa: B010 - no type for a changed layer
     inputs = jax.random.normal(jax.random.key(0), (2, 4))
     outputs = gs.nn.materialize(layer)(inputs)
-    np.testing.assert_allclose(outputs, inputs @ layer.kernel(), atol=1e-6)
+    np.testing.assert_allclose(outputs, inputs @ kernel(), atol=1e-6)
 
 
 def test_linen_sees_every_parameter():
     linen = nnx.bridge.to_linen(Model)
     variables = linen.init(jax.random.key(0), jnp.ones((2, 3)))
     assert set(variables) == {"params"}
-    assert variables["params"]["turn"]["skew"].shape == (4, 4)
+    shapes = jax.tree.map(jnp.shape, variables["params"]["turn"])
+    assert shapes == {"skew": (4, 4)}
