@@ -11,7 +11,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m experiments demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
