@@ -93,13 +93,18 @@ def compact_wy(
     k = vectors.shape[1]
     width = max(1, -(-k // count))
     vectors = jnp.pad(jnp.tril(vectors), ((0, 0), (0, count * width - k)))
-    panels = jnp.split(_normalize(vectors), count, axis=1)
+    panels = jnp.split(_scale_columns(vectors), count, axis=1)
     panels = [panel[i * width :] for i, panel in enumerate(panels)]
     gram = jnp.stack([_dot(panel.conj().mT, panel) for panel in panels])
-    # -T is the inverse of the upper triangle of the Gram matrix with its diagonal, of
-    # twos, halved. Derivatives do see the diagonal: it carries the lengths.
+    squares = jax.lax.stop_gradient(jnp.diagonal(gram, axis1=-2, axis2=-1).real)
+    zero = squares == 0
+    unit = jnp.where(zero, 0, jnp.sqrt(2 / jnp.where(zero, 1, squares)))
+    scale = (unit[:, :, None] * unit[:, None, :]).astype(gram.dtype)
+    # -T is the inverse of the upper triangle of the Gram matrix, its diagonal halved.
+    # Any constant scale gives that inverse and its derivative; this one makes the
+    # diagonal 1, from the very numbers that T must match to be orthogonal.
     weights = jnp.triu(jnp.ones_like(gram[0])) - 0.5 * jnp.eye(width, dtype=gram.dtype)
-    return panels, -invert_unit_upper(weights[None] * gram)
+    return panels, -scale * invert_unit_upper(weights[None] * scale * gram)
 
 
 def check_reflectors(name: str, x: Array) -> None:
@@ -156,16 +161,11 @@ def _product(vectors: Array, columns: int) -> Array:
     return q
 
 
-def _normalize(x: Array) -> Array:
-    """Scales columns to a squared length of 2, and leaves zero columns zero."""
+def _scale_columns(x: Array) -> Array:
+    """Divides each column by its largest entry, so that no square overflows."""
     parts = jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x[None]
-    # No constant scale changes the product, so derivatives may take it for constant.
-    fixed = jax.lax.stop_gradient(parts)
-    largest = jnp.max(jnp.abs(fixed), axis=(0, 1), keepdims=True, initial=0)
-    zero = largest < jnp.finfo(x.dtype).tiny
-    # Two steps, as the square of a length would overflow.
-    largest = jnp.where(zero, 1, largest)
-    squares = jnp.sum((fixed / largest) ** 2, axis=(0, 1), keepdims=True)
-    unit = jnp.where(zero, 0, jnp.sqrt(2 / jnp.where(zero, 1, squares)))
-    parts = parts / largest * unit
+    largest = jnp.max(jnp.abs(parts), axis=(0, 1), keepdims=True, initial=0)
+    # The product does not depend on a constant scale, nor do its derivatives.
+    largest = jax.lax.stop_gradient(largest)
+    parts = parts / jnp.where(largest < jnp.finfo(x.dtype).tiny, 1, largest)
     return jax.lax.complex(*parts) if jnp.iscomplexobj(x) else parts[0]
