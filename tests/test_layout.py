@@ -45,7 +45,11 @@ def imports_of(path):
                 yield base
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path",
+    sorted(PACKAGE.rglob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_a_floor_imports_only_from_floors_below_it(path):
     if path == PACKAGE / "__init__.py":
         return
@@ -76,8 +80,12 @@ def public_names():
                 yield f"{floor}.{name}", value
 
 
-@pytest.mark.parametrize(("name", "value"), [*public_names()], ids=str)
-def test_every_public_name_is_documented(name, value):
+PUBLIC = dict(public_names())
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_documented(name):
+    value = PUBLIC[name]
     assert inspect.getdoc(value), name
     if inspect.isclass(value) and issubclass(value, gradstab.nn.Parametrization):
         assert value.__doc__ != gradstab.nn.Parametrization.__doc__ or (
