@@ -6,9 +6,16 @@ which 85 have a -1, batches of 50, 10 passes over 100,000 sequences, Adam at 1e-
 RMSprop at 1e-4 for the coordinates. It is the preset `paper`. `quick` is smaller in
 every respect, and compares as many hidden units, not as many parameters.
 
-What differs: sequences are drawn anew for each batch and never seen twice; Spectral-RNN
-(Zhang, Lei & Dhillon, ICML 2018, arXiv:1803.09327) has the 16 reflectors and the
-radius 0.01 of its authors' code, which uses T = 100.
+What differs: sequences are drawn anew for each batch and never seen twice, and every
+method starts from the answer 0. Spectral-RNN (Zhang, Lei & Dhillon, ICML 2018,
+arXiv:1803.09327) has the 16 reflectors, the radius 0.01, the unit reflectors and the
+Glorot start of its authors' code, which uses T = 100.
+
+What came out of `quick`, as the median test error of seeds 0, 1 and 2: tanh RNN 0.1657,
+GRU 0.0005, scoRNN 0.1659, Spectral-RNN 0.0061. scoRNN keeps its gradient but has not
+begun to learn at its published rates; the GRU, with five times the parameters, learns
+before Spectral-RNN does. With Flax's random read-out in place of the answer 0, scoRNN
+reached 0.1097 and Spectral-RNN 0.0157, one of its three seeds still at 0.1554.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +24,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from experiments.data import TRIVIAL_ERROR, adding_batch
 from experiments.experiment import Check, Experiment
@@ -67,7 +75,9 @@ PRESETS: Mapping[Preset, AddingSettings] = {
 }
 
 
-def squared_errors(answers, targets):
+def squared_errors(
+    answers: Float[Array, "batch 1"], targets: Float[Array, "batch 1"]
+) -> Float[Array, " batch"]:
     """The squared error of each sequence."""
     return jnp.sum((answers - targets) ** 2, axis=-1)
 
@@ -92,8 +102,9 @@ def adding_task(settings: AddingSettings) -> Task:
         score_label="test mean squared error",
         log_scale=True,
         baseline=TRIVIAL_ERROR,
-        baseline_label="always answering 1",
-        budget=f"{share:.0%}",
+        baseline_label="always answering 1 (1/6)",
+        budget=f"{share:.0%} of its {PAPER_SEQUENCES:,} sequences of 200 steps, with "
+        f"{settings.hidden} of its 170 hidden units",
     )
 
 
@@ -112,6 +123,20 @@ def adding_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
             "that of the tanh RNN is within a tenth of 1/6",
             abs(plain.median - TRIVIAL_ERROR) <= TRIVIAL_ERROR / 10,
             f"{plain.median:.4f}",
+        ),
+        Check(
+            "its gradient falls below a millionth of its largest",
+            plain.gradient_ratio < 1e-6,
+            f"ratio {plain.gradient_ratio:.0e}",
+        ),
+        *(
+            Check(
+                f"that of {summary.title} stays above a thousandth of its largest",
+                summary.gradient_ratio > 1e-3,
+                f"ratio {summary.gradient_ratio:.0e}",
+            )
+            for method, summary in summaries.items()
+            if method in {"scornn", "spectral_rnn"}
         ),
     ]
 

@@ -12,7 +12,7 @@ from experiments.methods import METHODS
 from experiments.progress import progress
 from experiments.run_directory import RunDirectory
 from experiments.settings import MethodName, TrainingSettings
-from experiments.summary import HEADER, Summary, summarize
+from experiments.summary import HEADER, NOTES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
 from experiments.training import Measurement, Training, train
@@ -47,8 +47,9 @@ class Comparison:
             HEADER,
             rows,
         )
+        print(*NOTES, sep="\n")
         print(f"{self.task.baseline_label}: {self.task.baseline:.4f}")
-        print(f"training data, of what the paper used: {self.task.budget}")
+        print(f"part of the paper's budget: {self.task.budget}")
         print(*self.checks, sep="\n")
 
     def to_dict(self) -> dict[str, Any]:

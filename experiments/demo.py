@@ -26,7 +26,7 @@ class DemoSettings:
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
-    adding_steps: int = 2500
+    adding_steps: int = 5000
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
     runs: Path = Path("runs")
@@ -41,6 +41,7 @@ class DemoSettings:
                     experiment.presets["quick"],
                     methods=self.methods,
                     steps=count,
+                    evaluate_every=max(count // 20, 1),
                     seeds=self.seeds,
                 ),
             )

@@ -14,7 +14,7 @@ from experiments.training import Training
 # Okabe and Ito's colors, told apart by color-blind readers; dashes for what is not
 # constrained tell the two kinds apart in gray.
 _LOOKS: dict[MethodName, dict[str, Any]] = {
-    "rnn": {"color": "#D55E00", "linestyle": (0, (4, 1.5))},
+    "rnn": {"color": "#D55E00", "linestyle": (0, (4, 1.5)), "zorder": 3},
     "gru": {"color": "#E69F00", "linestyle": (0, (1.5, 1))},
     "scornn": {"color": "#0072B2"},
     "spectral_rnn": {"color": "#009E73"},
@@ -47,7 +47,7 @@ def draw_figure(comparisons: Sequence[Comparison], path: Path) -> list[Path]:
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.4, 2.7 * len(comparisons) + 0.4), dpi=200)
+        figure = Figure(figsize=(7.4, 2.3 * len(comparisons) + 0.4), dpi=200)
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained")
         rows = figure.subplots(len(comparisons), 2, squeeze=False)
@@ -112,8 +112,8 @@ def _draw_gradients(axes: Any, comparison: Comparison) -> None:
         )
     axes.set_yscale("log")
     axes.set_ylim(bottom=max(SMALLEST_GRADIENT, axes.get_ylim()[0]))
-    axes.set_title("gradient that reaches each time step, after training", loc="left")
-    axes.set_xlabel("time step t; the answer is given after the last")
+    axes.set_title("Gradient after training", loc="left")
+    axes.set_xlabel("time step t (the answer follows the last)")
     axes.set_ylabel(r"gradient norm $\|\partial L/\partial h_t\|$")
 
 

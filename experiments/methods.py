@@ -10,6 +10,7 @@ from flax import nnx
 from flax.typing import Initializer
 
 import gradstab as gs
+from experiments.optimizers import adam, slow_coordinates, unit_reflectors
 from experiments.settings import MethodName, TrainingSettings
 
 
@@ -26,66 +27,6 @@ class Method:
     title: str
     cell: Callable[[int, TrainingSettings, nnx.Rngs], nnx.RNNCellBase]
     optimizer: Callable[[nnx.Module, TrainingSettings], optax.GradientTransformation]
-
-
-def adam(model: nnx.Module, settings: TrainingSettings) -> optax.GradientTransformation:
-    """Adam on everything."""
-    return optax.adam(settings.learning_rate)
-
-
-def slow_coordinates(
-    model: nnx.Module, settings: TrainingSettings
-) -> optax.GradientTransformation:
-    """RMSprop at a rate of its own on coordinates, Adam on the rest."""
-    return partition(
-        model,
-        coordinates=optax.rmsprop(settings.coordinate_learning_rate),
-        weights=optax.adam(settings.learning_rate),
-    )
-
-
-def unit_reflectors(
-    model: nnx.Module, settings: TrainingSettings
-) -> optax.GradientTransformation:
-    """Adam on everything, and reflectors of unit length after each step."""
-    adam = optax.adam(settings.learning_rate)
-    return partition(model, coordinates=optax.chain(adam, unit_columns()), weights=adam)
-
-
-def partition(
-    model: nnx.Module,
-    *,
-    coordinates: optax.GradientTransformation,
-    weights: optax.GradientTransformation,
-) -> optax.GradientTransformation:
-    """Gives the coordinates of a model an optimizer of their own."""
-    labels = jax.tree.map(
-        lambda is_coordinate: "coordinates" if is_coordinate else "weights",
-        gs.nn.unconstrained_mask(model),
-    )
-    return optax.partition({"coordinates": coordinates, "weights": weights}, labels)
-
-
-def unit_columns() -> optax.GradientTransformation:
-    """Changes updates so that each reflector ends up with unit length.
-
-    A reflector is a column of a lower trapezoid, and only its direction counts: the
-    matrix stays what it is. Without this, reflectors grow with every step of Adam, and
-    each step turns them less.
-
-    Returns:
-        A transformation for the coordinates of an `SVD`.
-    """
-
-    def rescale(update, vectors):
-        if vectors.ndim < 2:  # the spectrum
-            return update
-        moved = jnp.tril(vectors + update)
-        return moved / jnp.linalg.norm(moved, axis=0, keepdims=True) - vectors
-
-    return optax.stateless(
-        lambda updates, params: jax.tree.map(rescale, updates, params)
-    )
 
 
 def rnn(

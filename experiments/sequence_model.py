@@ -7,7 +7,7 @@ import gradstab as gs
 
 
 class SequenceModel(nnx.Module):
-    """Reads a sequence and answers once, at its end.
+    """Reads a sequence and answers once, at its end; 0 before it is trained.
 
     Args:
         cell: any cell of the Flax contract.
@@ -25,7 +25,15 @@ class SequenceModel(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.rnn = gs.nn.RNN(cell)
-        self.readout = nnx.Linear(hidden_features, out_features, rngs=rngs)
+        # Every method starts from the answer 0. A state that has grown over a sequence
+        # would give a large one, whose gradient fills the second moment of Adam and
+        # slows it down for thousands of steps.
+        self.readout = nnx.Linear(
+            hidden_features,
+            out_features,
+            kernel_init=nnx.initializers.zeros_init(),
+            rngs=rngs,
+        )
 
     def __call__(
         self, inputs: Float[Array, "batch time in"]

@@ -24,8 +24,8 @@ class Summary:
         seconds: for all seeds, compilation and measurements included.
         milliseconds_per_step: for all seeds, neither of the two included.
         gradient: ‖∂L/∂h_t‖ after the last step, median over seeds.
-        orthogonality: the largest entry of |QᵀQ - I| over all matrices Q that are
-            orthogonal by construction and all seeds; None if there are none.
+        orthogonality: the largest ‖QᵀQ - I‖₁ over all matrices Q that are orthogonal by
+            construction and all seeds; None if there are none.
         overshoot: how far singular values leave the interval they are held in, at
             worst; None if no matrix is constrained.
     """
@@ -48,6 +48,11 @@ class Summary:
     def median(self) -> float:
         """The median score over the seeds."""
         return float(np.median(self.scores))
+
+    @property
+    def gradient_ratio(self) -> float:
+        """The smallest ‖∂L/∂h_t‖ over the largest."""
+        return min(self.gradient) / max(self.gradient)
 
     def row(self) -> list[str]:
         """The cells of a table, under `HEADER`."""
@@ -76,10 +81,18 @@ HEADER = (
     "parameters",
     "seconds",
     "ms/step",
-    "min |dL/dh|",
-    "max |dL/dh|",
-    "|Q'Q - I|",
-    "s outside",
+    "min ‖∂L/∂hₜ‖",
+    "max ‖∂L/∂hₜ‖",
+    "‖QᵀQ - I‖",
+    "σ outside",
+)
+NOTES = (
+    "seconds: all seeds, compilation included; ms/step: all seeds, without it",
+    "‖∂L/∂hₜ‖: gradient of the loss at the state of time step t, after training; mean "
+    "over test sequences, median over seeds",
+    "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN; 1-norm; "
+    "worst seed",
+    "σ outside: how far singular values leave their interval; worst seed",
 )
 
 
@@ -134,7 +147,7 @@ def constraint_errors(model: nnx.Module) -> list[tuple[float | None, float]]:
         model: a model.
 
     Returns:
-        For each constrained matrix the largest |QᵀQ - I| of what is orthogonal by
+        For each constrained matrix the largest ‖QᵀQ - I‖₁ of what is orthogonal by
         construction, and how far its singular values leave their interval. For an
         `SVD` the orthogonal matrices are its two factors.
     """

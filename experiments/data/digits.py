@@ -20,7 +20,8 @@ class DigitSplit(NamedTuple):
 def load_digits(split_seed: int) -> DigitSplit:
     """Loads the digits that come with scikit-learn, and sets 360 of 1797 apart.
 
-    Pixels are read row by row and scaled to [0, 1].
+    Pixels are read row by row and scaled to [-1, 1]: a background of zeros would leave
+    a state at 0, where modReLU has no gradient, until the first stroke.
 
     Args:
         split_seed: seed of the permutation whose first images are the test set.
@@ -35,7 +36,7 @@ def load_digits(split_seed: int) -> DigitSplit:
     from sklearn import datasets
 
     images, digits = datasets.load_digits(return_X_y=True)
-    inputs = (images[..., None] / 16).astype(np.float32)
+    inputs = (images[..., None] / 8 - 1).astype(np.float32)
     order = np.random.default_rng(split_seed).permutation(len(digits))
     test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
     targets = digits.astype(np.int32)

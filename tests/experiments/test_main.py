@@ -71,7 +71,7 @@ def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypat
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "\ntanh RNN " in printed
-    assert "always answering 1: 0.1667" in printed
+    assert "always answering 1 (1/6): 0.1667" in printed
     assert [found.name for found in tmp_path.iterdir()] == ["runs"]
 
     run = tmp_path / "runs" / "adding"

@@ -13,7 +13,7 @@ def test_splits_every_image_into_one_part():
     assert split.test_inputs.shape == (360, 64, 1)
     assert split.train_inputs.dtype == np.float32
     images = np.concatenate([split.train_inputs, split.test_inputs])
-    assert images.min() == 0
+    assert images.min() == -1
     assert images.max() == 1
     # No two of the images are equal, so that a shared one would be found.
     assert len(rows(images)) == 1797
@@ -27,7 +27,7 @@ def test_pixels_keep_their_digit():
 
     images, digits = datasets.load_digits(return_X_y=True)
     known = {
-        (image / 16).astype(np.float32).tobytes(): digit
+        (image / 8 - 1).astype(np.float32).tobytes(): digit
         for image, digit in zip(images, digits, strict=True)
     }
     split = load_digits(5)
