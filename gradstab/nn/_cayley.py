@@ -196,10 +196,13 @@ def skew_parameters(shape: tuple[int, ...], is_complex: bool) -> int:
     return each
 
 
+# Compiled as one: called op by op, its guards would compile at every call.
+@jax.jit
 def _cayley(lower: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     return linalg.cayley(linalg.skew(lower))
 
 
+@jax.jit
 def _well_conditioned_diagonal(q: Inexact[Array, "n n"]) -> Inexact[Array, " n"]:
     """Chooses unit numbers d for which Q + diag(d) is far from singular."""
     n = q.shape[-1]
