@@ -21,14 +21,11 @@ def refresh(module: M) -> M:
             the result.
 
     Returns:
-        The same model with other coordinates. Every matrix in it is equal to that in
-        `module` up to rounding.
+        A copy with other coordinates. Every matrix in it is equal to that in `module`
+        up to rounding.
     """
-
-    def moved(_, node):
+    module = nnx.clone(module)
+    for _, node in nnx.iter_modules(module):
         if isinstance(node, Parametrization):
-            node = nnx.clone(node)
             node._reanchor()
-        return node
-
-    return nnx.recursive_map(moved, module)
+    return module

@@ -59,12 +59,11 @@ def test_trains_through_materialize_and_stays_in_the_set():
 def test_a_shared_weight_stays_shared():
     with nnx.set_graph_mode(True), nnx.set_graph_updates(True):
         model = Model(rngs=nnx.Rngs(0))
-        model = gs.nn.constrain(model, nnx.PathContains("second"), _square_or_skip)
+        model = gs.nn.constrain(
+            model, lambda path, _: path == ("second", "kernel"), orthogonal
+        )
+        assert isinstance(model.second.kernel, gs.nn.Householder)
         assert model.tied is model.second.kernel
-
-
-def _square_or_skip(shape):
-    return gs.nn.Unconstrained(shape, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.error_text

@@ -37,17 +37,6 @@ def test_reflectors_set_the_determinant(reflectors):
     np.testing.assert_allclose(np.linalg.det(parametrization()), expected, rtol=1e-5)
 
 
-def test_few_reflectors_give_back_what_they_can():
-    axis = jnp.array([1.0, 2.0, -1.0, 0.5])
-    reflection = jnp.eye(4) - 2 * jnp.outer(axis, axis) / jnp.sum(axis**2)
-    parametrization = gs.nn.Householder((4, 4), reflectors=3, rngs=nnx.Rngs(0))
-    parametrization.assign(jnp.eye(4))
-    np.testing.assert_allclose(parametrization(), np.eye(4), atol=1e-6)
-    alone = gs.nn.Householder((4, 4), reflectors=4, rngs=nnx.Rngs(0))
-    alone.assign(reflection)
-    np.testing.assert_allclose(alone(), reflection, atol=1e-6)
-
-
 @pytest.mark.error_text
 def test_too_few_reflectors_are_named():
     q = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (5, 5)))[0]
@@ -75,6 +64,6 @@ def test_zero_reflectors_are_identities_with_a_finite_gradient():
 
 def test_single_entry_is_a_sign():
     parametrization = gs.nn.Householder((1, 1), rngs=nnx.Rngs(0))
-    assert abs(float(parametrization()[0, 0])) == 1.0
+    np.testing.assert_allclose(abs(parametrization()), 1.0, rtol=1e-6)
     gradient = jax.grad(lambda p: p()[0, 0])(parametrization)
-    np.testing.assert_array_equal(gradient.vectors[...], 0.0)
+    np.testing.assert_allclose(gradient.vectors[...], 0.0, atol=1e-6)
