@@ -65,6 +65,7 @@ def test_values_that_cannot_be_run_exit_with_2_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from experiments.adding import AddingSettings, adding_task
-from experiments.methods import METHODS
 from experiments.training import NonFiniteLossError, check_finite, train
 
 SMALL = AddingSettings(
@@ -31,15 +30,17 @@ def run(method, **changes):
     return training
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
 def test_measures_before_the_first_step_and_after_each_stretch(method):
     training = run(method)
     assert [one.step for one in training.measurements] == [0, 3, 6]
     for one in training.measurements:
         assert one.score.shape == (2,)
         assert one.gradient.shape == (2, 6)
-        assert one.score[0] != one.score[1]
-    assert training.measurements[0].score[0] != training.measurements[-1].score[0]
+    # Every seed starts from the answer 0, and goes its own way.
+    first, *_, last = training.measurements
+    assert first.score[0] == first.score[1]
+    assert len({first.score[0], last.score[0], last.score[1]}) == 3
     assert np.all(np.isnan(training.measurements[0].loss))
     assert np.all(np.isfinite(training.measurements[-1].loss))
 
@@ -56,7 +57,7 @@ def test_seeds_side_by_side_are_seeds_one_by_one(method):
         )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
 def test_the_models_are_those_that_were_measured(method):
     inputs, targets = adding_task(SMALL).test
     training = run(method)
