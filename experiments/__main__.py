@@ -97,7 +97,6 @@ def asks_for_paper(arguments: Sequence[str]) -> bool:
 def print_catalog() -> None:
     """Prints a line for each experiment."""
     print_table(
-        "Experiments: python -m experiments NAME",
         ("name", "what it shows", "data", "quick", "paper"),
         [
             (name, found.summary, found.data, found.duration, found.paper)

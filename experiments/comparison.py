@@ -12,7 +12,7 @@ from experiments.methods import METHODS
 from experiments.progress import progress
 from experiments.run_directory import RunDirectory
 from experiments.settings import MethodName, TrainingSettings
-from experiments.summary import HEADER, NOTES, Summary, summarize
+from experiments.summary import NOTES, QUANTITIES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
 from experiments.training import Measurement, Training, train
@@ -39,13 +39,15 @@ class Comparison:
     def show(self) -> None:
         """Prints the table, the baseline, the budget and the claims."""
         seeds = " ".join(map(str, self.settings.seeds))
-        rows = [summary.row() for summary in self.summaries.values()]
+        summaries = self.summaries.values()
+        columns = [summary.column() for summary in summaries]
+        print(
+            f"{self.task.title}: {self.settings.steps:,} steps of "
+            f"{self.settings.batch} sequences, seeds {seeds}"
+        )
         print_table(
-            f"{self.task.title}: {self.task.score_label} after "
-            f"{self.settings.steps:,} steps of {self.settings.batch} sequences, "
-            f"seeds {seeds}",
-            HEADER,
-            rows,
+            (self.task.score_label, *(summary.title for summary in summaries)),
+            list(zip(QUANTITIES, *columns, strict=True)),
         )
         print(*NOTES, sep="\n")
         print(f"{self.task.baseline_label}: {self.task.baseline:.4f}")
@@ -87,7 +89,7 @@ def compare(
                 for record in records(measurement, settings.seeds):
                     directory.log({"task": task.name, "method": method, **record})
                 score = float(np.median(measurement.score))
-                advance(measurement.step, f"{task.score_label} {score:.4f}")
+                advance(measurement.step, f"score {score:.4f}")
 
             trainings[method] = train(task, method, settings, report)
     summaries: dict[MethodName, Summary] = {

@@ -41,7 +41,7 @@ def progress(label: str, total: int) -> Generator[Advance]:
 @contextmanager
 def _bar(label: str, total: int) -> Generator[Advance]:
     columns = (
-        TextColumn("{task.description:32}"),
+        TextColumn("{task.description:26}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

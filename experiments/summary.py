@@ -54,12 +54,12 @@ class Summary:
         """The smallest ‖∂L/∂h_t‖ over the largest."""
         return min(self.gradient) / max(self.gradient)
 
-    def row(self) -> list[str]:
-        """The cells of a table, under `HEADER`."""
+    def column(self) -> list[str]:
+        """The cells of a table, beside `QUANTITIES`."""
         return [
-            self.title,
             f"{self.median:.4f}",
-            f"{min(self.scores):.4f} .. {max(self.scores):.4f}",
+            f"{min(self.scores):.4f}",
+            f"{max(self.scores):.4f}",
             f"{self.parameters:,}",
             f"{self.seconds:.1f}",
             f"{self.milliseconds_per_step:.2f}",
@@ -69,30 +69,23 @@ class Summary:
             _or_dash(self.overshoot),
         ]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for `result.json`."""
-        return asdict(self)
 
-
-HEADER = (
-    "method",
-    "median",
-    "lowest .. highest",
+QUANTITIES = (
+    "median over seeds",
+    "lowest",
+    "highest",
     "parameters",
-    "seconds",
-    "ms/step",
-    "min ‖∂L/∂hₜ‖",
-    "max ‖∂L/∂hₜ‖",
-    "‖QᵀQ - I‖",
-    "σ outside",
+    "seconds, with compilation",
+    "milliseconds a step",
+    "smallest ‖∂L/∂hₜ‖ over time",
+    "largest ‖∂L/∂hₜ‖ over time",
+    "‖QᵀQ - I‖₁ of orthogonal Q",
+    "singular values leave by",
 )
 NOTES = (
-    "seconds: all seeds, compilation included; ms/step: all seeds, without it",
-    "‖∂L/∂hₜ‖: gradient of the loss at the state of time step t, after training; mean "
-    "over test sequences, median over seeds",
-    "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN; 1-norm; "
-    "worst seed",
-    "σ outside: how far singular values leave their interval; worst seed",
+    "‖∂L/∂hₜ‖: after training, mean over test sequences, median over seeds.",
+    "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN.",
+    "Singular values: how far they leave their interval. Both: worst of all seeds.",
 )
 
 

@@ -2,26 +2,24 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 
-def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table; columns of numbers are flush right.
 
     Args:
-        title: a line above it.
         header: names of the columns.
         rows: the cells.
     """
     console = Console()
     if not console.is_terminal:
-        print(title, *aligned(header, rows), sep="\n")
+        print(*aligned(header, rows), sep="\n")
         return
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name, numeric in zip(header, _numeric(header, rows), strict=True):
         table.add_column(Text(name), justify="right" if numeric else "left")
     for row in rows:

@@ -71,7 +71,7 @@ def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypat
     arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "\ntanh RNN " in printed
+    assert "tanh RNN\n" in printed
     assert "always answering 1 (1/6): 0.1667" in printed
     assert [found.name for found in tmp_path.iterdir()] == ["runs"]
 
@@ -115,7 +115,7 @@ def test_a_place_that_cannot_be_written_exits_with_1(tmp_path, capsys):
 def test_the_demonstration_runs_from_end_to_end(tmp_path, capsys):
     steps = ["--adding-steps", "2", "--digits-steps", "2", "--methods", "scornn"]
     assert main(["demo", "--runs", str(tmp_path), *steps]) == 0
-    assert capsys.readouterr().out.count("\nscoRNN ") == 2
+    assert capsys.readouterr().out.count("scoRNN\n") == 2
     assert (tmp_path / "demo" / "figures" / "demo.png").stat().st_size > 10_000
     assert (tmp_path / "demo" / "figures" / "demo.pdf").stat().st_size > 10_000
     result = json.loads((tmp_path / "demo" / "result.json").read_text())

@@ -22,5 +22,5 @@ def test_words_are_flush_left_and_a_table_may_be_empty():
 
 
 def test_is_plain_where_there_is_no_terminal(capsys):
-    print_table("Title", ("a", "b"), [("[bold]", "1")])
-    assert capsys.readouterr().out == "Title\na       b\n[bold]  1\n"
+    print_table(("a", "b"), [("[bold]", "1")])
+    assert capsys.readouterr().out == "a       b\n[bold]  1\n"
