@@ -84,8 +84,8 @@ def squared_errors(
 
 def adding_task(settings: AddingSettings) -> Task:
     """Makes the task."""
-    sequences = settings.steps * settings.batch
-    share = sequences * settings.length / (PAPER_SEQUENCES * 200)
+    read = settings.steps * settings.batch * settings.length
+    percent = 100 * read / (PAPER_SEQUENCES * 200)
     return Task(
         name="adding",
         title=f"Adding problem, T = {settings.length}",
@@ -103,8 +103,8 @@ def adding_task(settings: AddingSettings) -> Task:
         log_scale=True,
         baseline=TRIVIAL_ERROR,
         baseline_label="always answering 1 (1/6)",
-        budget=f"{share:.0%} of its {PAPER_SEQUENCES:,} sequences of 200 steps, with "
-        f"{settings.hidden} of its 170 hidden units",
+        budget=f"{percent:.3g}% of its {PAPER_SEQUENCES:,} sequences of 200 steps, "
+        f"with {settings.hidden} of its 170 hidden units",
     )
 
 
@@ -120,23 +120,19 @@ def adding_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
             f"{spectral.median:.4f}",
         ),
         Check(
-            "that of the tanh RNN is within a tenth of 1/6",
+            "the median error of the tanh RNN is within a tenth of 1/6",
             abs(plain.median - TRIVIAL_ERROR) <= TRIVIAL_ERROR / 10,
             f"{plain.median:.4f}",
         ),
         Check(
-            "its gradient falls below a millionth of its largest",
+            "the gradient of the tanh RNN falls below a millionth of its largest",
             plain.gradient_ratio < 1e-6,
             f"ratio {plain.gradient_ratio:.0e}",
         ),
-        *(
-            Check(
-                f"that of {summary.title} stays above a thousandth of its largest",
-                summary.gradient_ratio > 1e-3,
-                f"ratio {summary.gradient_ratio:.0e}",
-            )
-            for method, summary in summaries.items()
-            if method in {"scornn", "spectral_rnn"}
+        Check(
+            "that of Spectral-RNN stays above a thousandth of its largest",
+            spectral.gradient_ratio > 1e-3,
+            f"ratio {spectral.gradient_ratio:.0e}",
         ),
     ]
 

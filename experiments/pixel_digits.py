@@ -83,7 +83,7 @@ def pixel_digits_task(settings: PixelDigitsSettings) -> Task:
         log_scale=False,
         baseline=CHANCE,
         baseline_label="guessing",
-        budget=f"{share:.2%} of the pixels of 70 passes over MNIST, with "
+        budget=f"{100 * share:.3g}% of the pixels of 70 passes over MNIST, with "
         f"{settings.hidden} of its 170 hidden units",
     )
 

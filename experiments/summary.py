@@ -1,7 +1,6 @@
 """The numbers of one training: what a row of the table says."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import numpy as np
