@@ -20,7 +20,11 @@ def orthogonality_ratio(q):
 
 def random_matrix(seed, shape, dtype):
     """Draws a standard normal matrix, complex with complex dtypes."""
-    return jax.random.normal(jax.random.key(seed), shape, dtype)
+    # NumPy, because JAX would compile its generator anew for every shape.
+    real, imaginary = np.random.default_rng(seed).standard_normal((2, *shape))
+    is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+    draw = (real + 1j * imaginary) / 2**0.5 if is_complex else real
+    return jnp.asarray(draw, dtype)
 
 
 def primitives_in_scan(jaxpr, inside=False):

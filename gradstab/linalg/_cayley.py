@@ -54,9 +54,7 @@ def cayley(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         (I - A/2)⁻¹ (I + A/2), which is the transform of -A/2.
     """
     check_square("skew", skew)
-    if skew.shape[0] == 0:
-        return skew
-    return 2 * _resolvent(skew) - _identity(skew)
+    return skew if skew.shape[0] == 0 else _transform(skew)
 
 
 def inverse_cayley(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
@@ -78,6 +76,17 @@ def inverse_cayley(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         ValueError: if `q` is not one square matrix of single or double precision.
     """
     check_square("q", q)
+    return _inverse_transform(q)
+
+
+# Compiled as one: called op by op, the guards would compile at every call.
+@jax.jit
+def _transform(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
+    return 2 * _resolvent(skew) - _identity(skew)
+
+
+@jax.jit
+def _inverse_transform(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     identity = _identity(q)
     # The two factors commute.
     preimage = jnp.linalg.solve(identity + q, identity - q)

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact, Int
@@ -92,8 +93,12 @@ def expm_skew(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         iteration with A⁶.
     """
     check_square("skew", skew)
-    if skew.shape[0] == 0:
-        return skew
+    return skew if skew.shape[0] == 0 else _exponential(skew)
+
+
+# Compiled as one: called op by op, the squarings would compile at every call.
+@jax.jit
+def _exponential(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     exponent, inverse_scale = _scale(lax.stop_gradient(skew))
     scaled = skew * inverse_scale
     square = _matmul(scaled, scaled)

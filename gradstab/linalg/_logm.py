@@ -46,8 +46,12 @@ def logm_orthogonal(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
         ValueError: if `q` is not one square matrix of single or double precision.
     """
     check_square("q", q)
-    if q.shape[0] == 0:
-        return q
+    return q if q.shape[0] == 0 else _principal(q)
+
+
+# Compiled as one: called op by op, its loop would compile at every call.
+@jax.jit
+def _principal(q: Array) -> Array:
     return _logarithm(q)
 
 

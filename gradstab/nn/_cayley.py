@@ -196,8 +196,6 @@ def skew_parameters(shape: tuple[int, ...], is_complex: bool) -> int:
     return each
 
 
-# Compiled as one: called op by op, its guards would compile at every call.
-@jax.jit
 def _cayley(lower: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     return linalg.cayley(linalg.skew(lower))
 

@@ -91,7 +91,6 @@ class Exponential(Parametrization):
         self._write(self._build())
 
 
-@jax.jit
 def _turn(
     base: Inexact[Array, "n n"], lower: Inexact[Array, "n n"]
 ) -> Inexact[Array, "n n"]:

@@ -1,5 +1,7 @@
 """Matrices with orthonormal columns or rows by Householder reflectors."""
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
@@ -19,10 +21,10 @@ class Householder(Parametrization):
 
     where v_j is column j of the lower trapezoid of the coordinates and D a fixed
     diagonal of signs (phases when complex). A wide matrix is the transpose of a tall
-    one. With as many reflectors as the shorter side, the reflectors and D together
-    reach every such matrix; a square real Q has det Q = (-1)^k det D, whatever the
-    (nonzero) reflectors, and training cannot change it. A zero reflector is the
-    identity. O(n m k) a build.
+    one. With as many reflectors as the shorter side (one less if square), the
+    reflectors and D together reach every such matrix. A square real Q has
+    det Q = (-1)^k det D, whatever the k nonzero reflectors, and training cannot change
+    it. A zero reflector is the identity. O(n m k) a build.
 
     Args:
         shape: shape (..., rows, columns); leading axes are a stack.
@@ -81,9 +83,9 @@ class Householder(Parametrization):
 
     def _write(self, matrix: Matrix) -> None:
         tall = matrix.mT if self._is_wide else matrix
-        vectors, signs = self._map_stack(linalg.householder_vectors, tall)
-        self.vectors[...] = fit_columns(vectors, self.reflectors)
-        self.signs[...] = signs
+        self.vectors[...], self.signs[...] = self._map_stack(
+            partial(fitted_vectors, count=self.reflectors), tall
+        )
 
     def _residual(self, matrix):
         return linalg.orthogonality_error(matrix)
@@ -94,7 +96,7 @@ class Householder(Parametrization):
     def _beyond_reach(self) -> str:
         return (
             f"It has {self.reflectors} reflectors; every matrix of shape "
-            f"{self.shape[-2:]} needs {min(self.shape[-2:])}."
+            f"{self.shape[-2:]} needs {enough_reflectors(self.shape)}."
         )
 
     @property
@@ -102,13 +104,20 @@ class Householder(Parametrization):
         return self.shape[-2] < self.shape[-1]
 
 
-def fit_columns(
-    vectors: Inexact[Array, "*stack n p"], count: int
-) -> Inexact[Array, "*stack n k"]:
-    """Cuts reflectors to a number, or fills up with zeros, which are identities."""
-    missing = max(0, count - vectors.shape[-1])
-    padding = [(0, 0)] * (vectors.ndim - 1) + [(0, missing)]
-    return jnp.pad(vectors[..., :count], padding)
+def enough_reflectors(shape: tuple[int, ...]) -> int:
+    """Tells how many reflectors and signs reach every matrix of a shape."""
+    short, long = sorted(shape[-2:])
+    # The sign does all that a reflector of a single coordinate could.
+    return min(short, max(long - 1, 0))
+
+
+def fitted_vectors(
+    q: Inexact[Array, "n p"], count: int
+) -> tuple[Inexact[Array, "n k"], Inexact[Array, " p"]]:
+    """Finds a number of reflectors, zero where fewer do, and signs that give Q."""
+    used = min(count, enough_reflectors(q.shape))
+    vectors, signs = linalg.householder_vectors(q, reflectors=used)
+    return jnp.pad(vectors[:, :count], ((0, 0), (0, max(0, count - q.shape[1])))), signs
 
 
 def trapezoid_waste(shape: tuple[int, ...]) -> int:

@@ -1,5 +1,7 @@
 """Matrices with singular values in an interval."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,7 +9,11 @@ from flax.typing import Dtype, Initializer
 
 from gradstab import linalg
 from gradstab._checks import check_integer, check_real, check_shape
-from gradstab.nn._householder import fit_columns, trapezoid_waste
+from gradstab.nn._householder import (
+    enough_reflectors,
+    fitted_vectors,
+    trapezoid_waste,
+)
 from gradstab.nn._parametrization import Fixed, Matrix, Parametrization
 from gradstab.nn._signs import unit
 
@@ -99,12 +105,9 @@ class SVD(Parametrization):
 
     def _write(self, matrix: Matrix) -> None:
         left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
-        left, left_signs = self._map_stack(linalg.householder_vectors, left)
-        right, right_signs = self._map_stack(
-            linalg.householder_vectors, right.mT.conj()
-        )
-        self.left[...] = fit_columns(left, self.reflectors)
-        self.right[...] = fit_columns(right, self.reflectors)
+        fit = partial(fitted_vectors, count=self.reflectors)
+        self.left[...], left_signs = self._map_stack(fit, left)
+        self.right[...], right_signs = self._map_stack(fit, right.mT.conj())
         self.signs[...] = left_signs * right_signs.conj()
         if self.radius > 0:
             # The ends of the open interval are taken at the nearest number inside it.
@@ -125,5 +128,5 @@ class SVD(Parametrization):
     def _beyond_reach(self) -> str:
         return (
             f"It has {self.reflectors} reflectors on each side; every matrix of shape "
-            f"{self.shape[-2:]} needs {min(self.shape[-2:])}."
+            f"{self.shape[-2:]} needs {enough_reflectors(self.shape)}."
         )

@@ -45,9 +45,10 @@ def assert_round_trip(n, p, dtype):
     np.testing.assert_allclose(rebuilt, stack, rtol=0, atol=atol)
     np.testing.assert_array_equal(vectors, np.tril(vectors))
     np.testing.assert_allclose(np.abs(signs), np.ones((7, p)), rtol=0, atol=atol)
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.linalg.norm(vectors[:, :, : n - 1], axis=1)
     assert np.all(lengths > 1.4)
     assert np.all(lengths < 2.1)
+    np.testing.assert_array_equal(vectors[:, :, n - 1 :], 0)
     if not jnp.iscomplexobj(signs):
         np.testing.assert_array_equal(np.abs(signs), np.ones((7, p)))
 
@@ -64,7 +65,8 @@ def test_round_trip_of_thin_matrices(n, p):
 def test_phases_of_a_diagonal():
     phases = jnp.exp(jnp.array([0.3j, -2j, 1j], jnp.complex64))
     _, signs, rebuilt = round_trip(jnp.diag(phases))
-    np.testing.assert_allclose(signs, -phases, rtol=0, atol=1e-6)
+    expected = np.asarray(phases) * np.array([-1, -1, 1])
+    np.testing.assert_allclose(signs, expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(rebuilt, jnp.diag(phases), rtol=0, atol=1e-6)
 
 
@@ -73,6 +75,16 @@ def test_round_trip_of_other_sizes(n):
     q = jnp.asarray(random_unitary(n, n, jnp.float32))
     rebuilt = round_trip(q)[2]
     np.testing.assert_allclose(rebuilt, q, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("reflectors", [0, 2, 4])
+def test_few_reflectors_leave_the_rest_to_the_signs(reflectors, any_dtype):
+    q = jnp.diag(jnp.asarray([1, -1, -1, 1], any_dtype))
+    vectors, signs = gs.linalg.householder_vectors(q, reflectors=reflectors)
+    np.testing.assert_array_equal(vectors[:, reflectors:], 0)
+    rebuilt = gs.linalg.householder_product(vectors[:, :reflectors], signs)
+    atol = 20 * float(jnp.finfo(any_dtype).eps)
+    np.testing.assert_allclose(rebuilt, q, rtol=0, atol=atol)
 
 
 def test_no_columns():
@@ -107,3 +119,9 @@ def test_rejects_wide_matrices():
     )
     with pytest.raises(ValueError, match=message):
         gs.linalg.householder_vectors(jnp.ones((2, 3)))
+
+
+@pytest.mark.error_text
+def test_rejects_more_reflectors_than_columns():
+    with pytest.raises(ValueError, match=r"`reflectors` must be .* \[0, 2\], got 3"):
+        gs.linalg.householder_vectors(jnp.eye(3, 2), reflectors=3)

@@ -37,13 +37,30 @@ def test_reflectors_set_the_determinant(reflectors):
     np.testing.assert_allclose(np.linalg.det(parametrization()), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reflectors", [0, 1, 3])
+def test_few_reflectors_reach_every_diagonal(reflectors):
+    parametrization = gs.nn.Householder((5, 5), reflectors=reflectors, rngs=nnx.Rngs(0))
+    diagonal = jnp.diag(jnp.array([1.0, -1.0, 1.0, -1.0, -1.0]))
+    parametrization.assign(diagonal)
+    np.testing.assert_allclose(parametrization(), diagonal, atol=1e-6)
+
+
+@pytest.mark.parametrize("determinant", [1.0, -1.0])
+def test_one_reflector_less_than_rows_reaches_every_orthogonal_matrix(determinant):
+    q = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (5, 5)))[0]
+    q = q.at[:, 0].multiply(determinant * jnp.linalg.det(q))
+    parametrization = gs.nn.Householder((5, 5), reflectors=4, rngs=nnx.Rngs(0))
+    parametrization.assign(q)
+    np.testing.assert_allclose(parametrization(), q, atol=2e-6)
+
+
 @pytest.mark.error_text
 def test_too_few_reflectors_are_named():
     q = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (5, 5)))[0]
     parametrization = gs.nn.Householder((5, 5), reflectors=2, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="has 2 reflectors; every .* needs 5"):
+    with pytest.raises(ValueError, match="has 2 reflectors; every .* needs 4"):
         parametrization.assign(q)
-    with pytest.raises(ValueError, match="has 2 reflectors; every .* needs 5"):
+    with pytest.raises(ValueError, match="has 2 reflectors; every .* needs 4"):
         parametrization.assign(jnp.tri(5), project=True)
     with pytest.raises(ValueError, match=r"`reflectors` must .* \[0, 5\], got 6"):
         gs.nn.Householder((5, 5), reflectors=6, rngs=nnx.Rngs(0))
@@ -60,6 +77,13 @@ def test_zero_reflectors_are_identities_with_a_finite_gradient():
     np.testing.assert_array_equal(parametrization(), np.eye(4))
     gradient = jax.grad(lambda p: jnp.sum(p() ** 3))(parametrization)
     assert np.all(np.isfinite(gradient.vectors[...]))
+
+
+def test_single_entry_is_taken_back_exactly():
+    parametrization = gs.nn.Householder((1, 1), rngs=nnx.Rngs(0))
+    for sign in [1.0, -1.0]:
+        parametrization.assign(jnp.array([[sign]]))
+        assert float(parametrization()[0, 0]) == sign
 
 
 def test_single_entry_is_a_sign():
