@@ -15,9 +15,15 @@ def gaussian(n: int, key: Array) -> tuple[Square]:
     return (jax.random.normal(key, (n, n)) / jnp.sqrt(n),)
 
 
-def skew(n: int, key: Array) -> tuple[Square]:
-    """Draws a skew-symmetric matrix of spectral norm about 2.8."""
-    upper = jnp.triu(*gaussian(n, key))
+def two_gaussians(n: int, key: Array) -> tuple[Square, Square]:
+    """Draws two such matrices."""
+    left, right = jax.random.split(key)
+    return *gaussian(n, left), *gaussian(n, right)
+
+
+def skew(n: int, key: Array, scale: float = 1.0) -> tuple[Square]:
+    """Draws a skew-symmetric matrix of spectral norm about 2.8, times the scale."""
+    upper = scale * jnp.triu(*gaussian(n, key))
     return (upper - upper.mT,)
 
 

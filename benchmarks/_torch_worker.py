@@ -24,6 +24,11 @@ from benchmarks._harness import clock_for, timed
 Program = tuple[Callable[[], Any], list[Any]]
 
 
+def _matmul(n: int) -> Program:
+    left, right = _gaussian(n, n).requires_grad_(), _gaussian(n, n).requires_grad_()
+    return lambda: left @ right, [left, right]
+
+
 def _orthogonal(orthogonal_map: str, n: int, columns: int | None = None) -> Program:
     layer = torch.nn.Linear(columns or n, n, bias=False)
     # The trivialization would add a product that the others do not have.
@@ -95,6 +100,7 @@ def _reflectors(rows: int, columns: int) -> Any:
 
 
 BUILDERS: dict[str, Callable[..., Program]] = {
+    "torch matmul": _matmul,
     "torch orthogonal(householder)": partial(_orthogonal, "householder"),
     "torch orthogonal(cayley)": partial(_orthogonal, "cayley"),
     "torch orthogonal(matrix_exp)": partial(_orthogonal, "matrix_exp"),
