@@ -21,6 +21,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.maps
 	$(BIN)/python -m benchmarks.cells
+	$(BIN)/python -m benchmarks.imports
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
