@@ -1,4 +1,13 @@
 """Data sets and generators: pure functions of a key, or of a recorded seed."""
 
 from .adding import TRIVIAL_ERROR as TRIVIAL_ERROR, adding_batch as adding_batch
+from .copying import (
+    copying_baseline as copying_baseline,
+    copying_batch as copying_batch,
+)
+from .denoise import (
+    denoise_baseline as denoise_baseline,
+    denoise_batch as denoise_batch,
+)
 from .digits import DigitSplit as DigitSplit, load_digits as load_digits
+from .parenthesis import parenthesis_batch as parenthesis_batch
