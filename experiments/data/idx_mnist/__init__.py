@@ -1,0 +1,1 @@
+"""MNIST from its four original files."""

@@ -1,0 +1,34 @@
+"""MNIST as arrays: training, validation and test images with their digits."""
+
+from pathlib import Path
+
+from experiments.data.images import ImageSplits, read_images
+from experiments.data.prepared import prepared
+from experiments.data.source_files import listed_files
+
+FILES = listed_files(Path(__file__).parent / "idx_mnist" / "checksums.tsv")
+VALIDATION = 5000
+
+
+def load_mnist(data_dir: Path | None = None, cache: Path | None = None) -> ImageSplits:
+    """Loads MNIST; its last 5,000 training images are the validation set.
+
+    Args:
+        data_dir: folder with the four original files; None to download them.
+        cache: where the prepared data set is kept; see `prepared`.
+
+    Returns:
+        55,000 images to train, 5,000 to validate and the 10,000 to test.
+
+    Raises:
+        DataError: if the files are neither there nor to be had, or damaged.
+
+    References:
+        LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document
+        Recognition", Proceedings of the IEEE 86(11), 1998.
+    """
+    from experiments.data.idx_mnist.builder import IdxMnist
+
+    splits = prepared(IdxMnist, FILES, data_dir=data_dir, cache=cache)
+    train, test = read_images(splits["train"]), read_images(splits["test"])
+    return ImageSplits.set_apart(train, test, VALIDATION)

@@ -1,0 +1,79 @@
+"""Preparing a data set once with tensorflow-datasets, and reading it after that."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.data.source_files import (
+    DataError,
+    SourceFile,
+    check_local,
+    check_reachable,
+    describe,
+)
+
+
+def prepared(
+    builder_type: Any,
+    files: Sequence[SourceFile],
+    *,
+    data_dir: Path | None,
+    cache: Path | None = None,
+    config: str | None = None,
+    exact: bool = True,
+) -> dict[str, Any]:
+    """Opens the splits of a data set, and prepares it first if that was never done.
+
+    The first time, the files are taken from `data_dir`, or downloaded if it is None.
+    What is downloaded goes to a temporary name and is renamed once its checksum has
+    been verified; what is prepared, likewise.
+
+    Args:
+        builder_type: a `tfds.core.GeneratorBasedBuilder` that needs no TensorFlow.
+        files: what it reads.
+        data_dir: folder that holds the files.
+        cache: where prepared data sets are kept; None for tensorflow-datasets' own
+            place, `TFDS_DATA_DIR` or ~/tensorflow_datasets.
+        config: which of the builder's configurations.
+        exact: whether files in `data_dir` must have the sizes and checksums listed.
+            Others need a cache of their own, which does not tell them apart.
+
+    Returns:
+        For each split a sequence of examples, read from disk when indexed.
+
+    Raises:
+        DataError: if the files are neither here nor to be had, or not what they should
+            be.
+    """
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    builder = builder_type(config=config, data_dir=cache, file_format="array_record")
+    is_prepared = builder.data_path.exists() and builder.is_prepared()
+    advice = (
+        f"Put these files, unrenamed, into one folder and name it with --data-dir:\n"
+        f"{describe(files)}"
+    )
+    if data_dir is not None:
+        _check_folder(files, data_dir, advice, exact=exact)
+    elif not is_prepared:
+        check_reachable(files, advice)
+    if not is_prepared:
+        options = tfds.download.DownloadConfig(
+            manual_dir=data_dir, try_download_gcs=False
+        )
+        builder.download_and_prepare(download_config=options)
+    return dict(builder.as_data_source())
+
+
+def _check_folder(
+    files: Sequence[SourceFile], folder: Path, advice: str, *, exact: bool
+) -> None:
+    if exact:
+        check_local(files, folder, advice)
+        return
+    missing = [file.name for file in files if not (folder / file.name).is_file()]
+    if missing:
+        raise DataError(f"{folder} lacks {', '.join(missing)}.\n{advice}")

@@ -1,0 +1,1 @@
+"""The Penn Treebank as one long stream of words or of characters."""
