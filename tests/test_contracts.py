@@ -265,3 +265,76 @@ def test_empty_and_scalar_matrices(constructor, n):
     assert_in_set(parametrization, parametrization()) if n else None
     for leaf in jax.tree.leaves(gradient):
         assert np.all(np.isfinite(leaf))
+
+
+def test_takes_back_its_own_matrix_in_low_precision(make):
+    for low in (jnp.bfloat16, jnp.float16):
+        parametrization = make(param_dtype=low)
+        matrix = parametrization()
+        parametrization.assign(matrix)
+        error = jnp.max(jnp.abs(parametrization() - matrix))
+        assert float(error) <= 4 * float(jnp.finfo(low).eps)
+
+
+def test_assigning_under_jit_is_assigning(make):
+    target = make()()
+
+    @jax.jit
+    def assigned(matrix):
+        parametrization = make()
+        parametrization.assign(matrix)
+        return parametrization()
+
+    np.testing.assert_allclose(assigned(target), target, atol=1e-5)
+
+
+def test_what_cannot_be_assigned_under_jit_is_not_a_number(make):
+    if isinstance(make(), gs.nn.Unconstrained):
+        pytest.skip("its set is everything")
+
+    @jax.jit
+    def assigned(matrix):
+        parametrization = make()
+        parametrization.assign(matrix)
+        return parametrization()
+
+    outside = 3 + jnp.arange(np.prod(make().shape), dtype=jnp.float32)
+    assert np.all(np.isnan(assigned(outside.reshape(make().shape))))
+
+
+def test_assigning_copies(make):
+    matrix = make()()
+    parametrization = make()
+    parametrization.assign(matrix)
+    pointers = {
+        leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(parametrization)
+    }
+    assert matrix.unsafe_buffer_pointer() not in pointers
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.lion(1e-2, weight_decay=0.1),
+        optax.chain(optax.add_decayed_weights(0.5), optax.sgd(1e-2)),
+    ],
+    ids=["lion", "decayed sgd"],
+)
+def test_the_constraint_outlives_other_optimizers(make, optimizer):
+    parametrization = make()
+    graph, params, rest = nnx.split(parametrization, nnx.Param, ...)
+
+    def loss(params):
+        return jnp.sum((nnx.merge(graph, params, rest)() - 1) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        gradient = jax.grad(loss)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = (params, optimizer.init(params))
+    with jax.numpy_dtype_promotion("standard"):
+        (params, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=1000))(start)
+    trained = nnx.merge(graph, params, rest)
+    assert_in_set(trained, trained())

@@ -78,7 +78,7 @@ def check_reachable(files: Sequence[SourceFile], advice: str) -> None:
     urls = [file.url for file in files]
     if None in urls:
         raise DataError(f"{names}: to be had from no public address.\n{advice}")
-    for host in {urlsplit(url).hostname for url in urls}:
+    for host in {urlsplit(str(url)).hostname for url in urls}:
         try:
             socket.create_connection((host, 443), timeout=PATIENCE).close()
         except OSError as error:

@@ -90,16 +90,28 @@ def compact_wy(
         The panels, each without the rows that are zero in it, and the T, which are
         upper triangular.
     """
-    k = vectors.shape[1]
+    n, k = vectors.shape
     width = max(1, -(-k // count))
-    vectors = jnp.pad(jnp.tril(vectors), ((0, 0), (0, count * width - k)))
+    vectors = jnp.tril(vectors)
+    if n == k > 0:
+        # Of a reflector of one coordinate only whether it is zero counts. This makes it
+        # exactly -1 with a gradient that is exactly 0.
+        last = jax.lax.stop_gradient(vectors[-1, -1])
+        is_last = jnp.arange(n) == n - 1
+        vectors = jnp.where(
+            is_last[:, None] & is_last[None, :],
+            (jnp.abs(last) >= jnp.finfo(vectors.dtype).tiny).astype(vectors.dtype),
+            vectors,
+        )
+    vectors = jnp.pad(vectors, ((0, 0), (0, count * width - k)))
     panels = jnp.split(_scale_columns(vectors), count, axis=1)
     panels = [panel[i * width :] for i, panel in enumerate(panels)]
     gram = jnp.stack([_dot(panel.conj().mT, panel) for panel in panels])
     squares = jax.lax.stop_gradient(jnp.diagonal(gram, axis1=-2, axis2=-1).real)
     zero = squares == 0
-    unit = jnp.where(zero, 0, jnp.sqrt(2 / jnp.where(zero, 1, squares)))
-    scale = (unit[:, :, None] * unit[:, None, :]).astype(gram.dtype)
+    length = jnp.sqrt(jnp.where(zero, 1, squares))
+    scale = 2 / (length[:, :, None] * length[:, None, :])
+    scale = jnp.where(zero[:, :, None] | zero[:, None, :], 0, scale).astype(gram.dtype)
     # -T is the inverse of the upper triangle of the Gram matrix, its diagonal halved.
     # Any constant scale gives that inverse and its derivative; this one makes the
     # diagonal 1, from the very numbers that T must match to be orthogonal.

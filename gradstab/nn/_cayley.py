@@ -204,6 +204,8 @@ def _cayley(lower: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 def _well_conditioned_diagonal(q: Inexact[Array, "n n"]) -> Inexact[Array, " n"]:
     """Chooses unit numbers d for which Q + diag(d) is far from singular."""
     n = q.shape[-1]
+    if n == 0:
+        return jnp.zeros(0, q.dtype)
 
     def eliminate(j, carry):
         # With d of the phase of the pivot that Q alone would give, every pivot of

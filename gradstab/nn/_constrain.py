@@ -49,12 +49,18 @@ def constrain(
         A model that shares all other Variables with `model`.
 
     Raises:
-        ValueError: if `where` selects nothing or something that is no stack of
-            matrices, or if the set has no nearest point to a weight.
+        ValueError: if `where` selects nothing, something that is no stack of matrices
+            or a coordinate of a parametrization, or if the set has no nearest point to
+            a weight.
     """
     selects = filterlib.to_predicate(where)
     seen: list[str] = []
     chosen: list[str] = []
+    maps = {
+        path: type(node).__name__
+        for path, node in nnx.iter_modules(model)
+        if isinstance(node, Parametrization)
+    }
 
     def replace(path, node):
         if not isinstance(node, nnx.Variable):
@@ -64,6 +70,12 @@ def constrain(
         if not selects(path, node):
             return node
         chosen.append(name)
+        for depth in range(len(path)):
+            if path[:depth] in maps:
+                raise ValueError(
+                    f"`where` selects {name}, a coordinate of {maps[path[:depth]]}: "
+                    "leave it out, or turn it into a weight by `export` first."
+                )
         matrix = node[...]
         if matrix.ndim < 2:
             raise ValueError(

@@ -27,6 +27,9 @@ class Exponential(Parametrization):
     valid to first order, since the new coordinates have the same tangent directions
     turned by exp(A); with large A between refreshes, reset them.
 
+    The base point is no coordinate: give an optimizer the `nnx.Param`s alone
+    (`wrt=nnx.Param`), for one that also decays the base point leaves the set.
+
     Args:
         shape: shape (..., n, n); leading axes are a stack.
         matrix_init: initializer of each matrix, moved to its polar factor, which

@@ -28,7 +28,8 @@ def export(module: nnx.Module) -> Any:
         module: any module. It is left unchanged.
 
     Returns:
-        A model with the same outputs and no constraint.
+        A model with the same outputs and no constraint. `nnx.RNN` does not put zeros
+        in the padding of `seq_lengths`, as `RNN` does.
     """
     if isinstance(module, Parametrization):
         return Exported(module())

@@ -49,9 +49,9 @@ class GatedCell(MatmulCell):
         )
         shape = (hidden_features, hidden_features)
         for gate in self.gates:
-            matrix = recurrent[gate] or Unconstrained(
-                shape, param_dtype=param_dtype, rngs=rngs
-            )
+            matrix = recurrent[gate]
+            if matrix is None:
+                matrix = Unconstrained(shape, param_dtype=param_dtype, rngs=rngs)
             setattr(self, gate, self.check_recurrent(gate, matrix))
             dense = nnx.Linear(
                 in_features,

@@ -121,8 +121,11 @@ class GRUCell(GatedCell):
         return (1 - update) * candidate + update * carry
 
     def flax_twin(self) -> nnx.GRUCell | None:
-        """Returns the `nnx.GRUCell` with the same weights, or None with b'_n."""
-        if self.candidate_bias is not None:
+        """Returns the `nnx.GRUCell` with the same weights.
+
+        None with b'_n, and for a subclass with other equations.
+        """
+        if self.candidate_bias is not None or not self.keeps_equations_of(GRUCell):
             return None
         twin = nnx.GRUCell(
             self.in_features,
@@ -131,6 +134,7 @@ class GRUCell(GatedCell):
             activation_fn=self.activation_fn,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            recurrent_kernel_init=nnx.initializers.zeros_init(),
             rngs=nnx.Rngs(0),
         )
         weights = self.side_by_side()

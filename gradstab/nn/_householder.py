@@ -56,7 +56,7 @@ class Householder(Parametrization):
         super().__init__(shape, param_dtype=param_dtype)
         short, long = sorted(shape[-2:])
         reflectors = short if reflectors is None else reflectors
-        check_integer("reflectors", reflectors, 0, long)
+        check_integer("reflectors", reflectors, 0, short)
         self.reflectors = reflectors
         draw = nnx.initializers.normal(1.0)
         stack = shape[:-2]
@@ -78,6 +78,7 @@ class Householder(Parametrization):
         return self.vectors.size - trapezoid_waste(self.vectors.shape)
 
     def _build(self) -> Matrix:
+        self._check_reflectors(self.vectors[...], self.reflectors)
         tall = self._map_stack(_columns, self.vectors[...], unit(self.signs[...]))
         return tall.mT if self._is_wide else tall
 

@@ -37,7 +37,8 @@ def check_lengths(
             f"`seq_lengths` must lie in [0, {steps}], the length of the inputs, "
             f"got values from {known.min()} to {known.max()}."
         )
-    return jnp.clip(jnp.asarray(lengths), 0, steps)
+    # Narrow and unsigned integers would wrap around where times are compared.
+    return jnp.clip(jnp.asarray(lengths, jnp.int32), 0, steps)
 
 
 def step_mask(

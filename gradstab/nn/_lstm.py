@@ -113,8 +113,13 @@ class LSTMCell(GatedCell):
         """The lengths of c and h."""
         return self.hidden_features, self.hidden_features
 
-    def flax_twin(self) -> nnx.OptimizedLSTMCell:
-        """Returns the `nnx.OptimizedLSTMCell` with the same weights."""
+    def flax_twin(self) -> nnx.OptimizedLSTMCell | None:
+        """Returns the `nnx.OptimizedLSTMCell` with the same weights.
+
+        None for a subclass with other equations.
+        """
+        if not self.keeps_equations_of(LSTMCell):
+            return None
         twin = nnx.OptimizedLSTMCell(
             self.in_features,
             self.hidden_features,
@@ -122,6 +127,7 @@ class LSTMCell(GatedCell):
             activation_fn=self.activation_fn,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
+            recurrent_kernel_init=nnx.initializers.zeros_init(),
             rngs=nnx.Rngs(0),
         )
         weights = self.side_by_side()

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact
 
+from gradstab.nn._methods import method_of, overrides
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._recurrent_cell import RecurrentCell
 from gradstab.recurrence import MatmulStep
@@ -45,12 +46,17 @@ class MatmulCell(RecurrentCell):
     @property
     def matmul_step(self) -> MatmulStep:
         """The step as `recurrence.scan` takes it: functions of the cell."""
-        kind = type(self)
-        return MatmulStep(kind.recurrent_kernels, kind.recurrent_state, kind.activate)
+        names = "recurrent_kernels", "recurrent_state", "activate"
+        return MatmulStep(*(method_of(type(self), name) for name in names))
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Array]:
         """Advances one time step."""
         return self.matmul_step(self, carry, projected)
+
+    def keeps_equations_of(self, base: type) -> bool:
+        """Tells whether no method that makes the recurrence was overridden."""
+        names = "__call__", "step", "project", "activate", "recurrent_kernels", "draw"
+        return not overrides(type(self), base, *names, "recurrent_state")
 
     def check_recurrent(self, name: str, recurrent: Parametrization) -> Parametrization:
         """Checks that the matrix of an argument maps the state to itself.
@@ -63,9 +69,14 @@ class MatmulCell(RecurrentCell):
             `recurrent`.
 
         Raises:
-            ValueError: if it is not (hidden_features, hidden_features), or if it is
-                complex and the state is real.
+            ValueError: if it is no parametrization, not (hidden_features,
+                hidden_features), or complex where the state is real.
         """
+        if not isinstance(recurrent, Parametrization):
+            raise ValueError(
+                f"`{name}` must be a Parametrization, got {type(recurrent).__name__}; "
+                "`Unconstrained` holds a plain matrix."
+            )
         shape = (self.hidden_features, self.hidden_features)
         if recurrent.shape != shape:
             raise ValueError(

@@ -27,7 +27,7 @@ def modrelu(
         Arjovsky, Shah & Bengio, "Unitary Evolution Recurrent Neural Networks",
         ICML 2016, arXiv:1511.06464.
     """
-    bias = jnp.broadcast_to(bias, x.shape)
+    bias = jnp.broadcast_to(bias, x.shape).astype(jnp.finfo(x.dtype).dtype)
     if not jnp.iscomplexobj(x):
         return jnp.sign(x) * jax.nn.relu(jnp.abs(x) + bias)
     # The modulus has no derivative at 0: a stand-in keeps the NaN out of the branch

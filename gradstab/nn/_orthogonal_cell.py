@@ -11,6 +11,7 @@ from jaxtyping import Array, Inexact
 
 from gradstab.nn._cayley import Cayley
 from gradstab.nn._matmul_cell import MatmulCell
+from gradstab.nn._methods import method_of, overrides
 from gradstab.nn._modrelu import modrelu
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._slopes import slope_from_value
@@ -76,13 +77,10 @@ class OrthogonalCell(MatmulCell):
             in_features, hidden_features, dtype=dtype, param_dtype=param_dtype
         )
         self.activation_fn = activation_fn
-        self.recurrent = self.check_recurrent(
-            "recurrent",
-            recurrent
-            or Cayley(
-                (hidden_features, hidden_features), param_dtype=param_dtype, rngs=rngs
-            ),
-        )
+        if recurrent is None:
+            shape = (hidden_features, hidden_features)
+            recurrent = Cayley(shape, param_dtype=param_dtype, rngs=rngs)
+        self.recurrent = self.check_recurrent("recurrent", recurrent)
         self.dense = nnx.Linear(
             in_features,
             hidden_features,
@@ -125,9 +123,9 @@ class OrthogonalCell(MatmulCell):
         kind = type(self)
         is_complex = jnp.issubdtype(self.param_dtype, jnp.complexfloating)
         known = self._is_modrelu or slope_from_value(self.activation_fn)
-        if is_complex or not known or kind.activate is not OrthogonalCell.activate:
+        if is_complex or not known or overrides(kind, OrthogonalCell, "activate"):
             return step
-        return dataclasses.replace(step, pullback=kind.pullback)
+        return dataclasses.replace(step, pullback=method_of(kind, "pullback"))
 
     def pullback(self, carry: Hidden, cotangent: Hidden) -> tuple[tuple[Hidden], Any]:
         """Pulls a cotangent of the new carry back to the product and `projected`."""
@@ -144,15 +142,26 @@ class OrthogonalCell(MatmulCell):
 
     @property
     def contraction_bound(self) -> float | None:
-        """The largest singular value R may have, or None if |φ'| may pass 1."""
+        """The largest singular value R may have.
+
+        None if |φ'| may pass 1, and once `materialize` or `export` has left a matrix in
+        the place of its parametrization.
+        """
         is_complex = jnp.issubdtype(self.param_dtype, jnp.complexfloating)
         if is_complex or slope_from_value(self.activation_fn) is None:
+            return None
+        if not isinstance(self.recurrent, Parametrization):  # it has been built
             return None
         return self.recurrent.singular_value_bounds[1]
 
     def flax_twin(self) -> nnx.SimpleCell | None:
-        """Returns the `nnx.SimpleCell` with the same weights, or None for `modrelu`."""
-        if self._is_modrelu or self.dense.bias is None:
+        """Returns the `nnx.SimpleCell` with the same weights.
+
+        None for `modrelu`, for a subclass with other equations, and where products are
+        taken below the precision of the state, which that cell cannot.
+        """
+        is_low = jnp.finfo(self.dtype).bits < jnp.finfo(self.carry_dtype).bits
+        if self._is_modrelu or is_low or not self.keeps_equations_of(OrthogonalCell):
             return None
         twin = nnx.SimpleCell(
             self.in_features,
@@ -160,10 +169,12 @@ class OrthogonalCell(MatmulCell):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             activation_fn=self.activation_fn,
+            recurrent_kernel_init=nnx.initializers.zeros_init(),
             rngs=nnx.Rngs(0),
         )
         twin.dense_i.kernel = nnx.Param(self.dense.kernel[...])
-        twin.dense_i.bias = nnx.Param(self.dense.bias[...])
+        if self.dense.bias is not None:
+            twin.dense_i.bias = nnx.Param(self.dense.bias[...])
         twin.dense_h.kernel = nnx.Param(self.recurrent().mT)
         return twin
 

@@ -42,6 +42,11 @@ class RecurrentCell(nnx.RNNCellBase):
         self.hidden_features = hidden_features
         self.dtype = param_dtype if dtype is None else dtype
         self.param_dtype = param_dtype
+        if self._is_complex and not jnp.issubdtype(self.dtype, jnp.complexfloating):
+            raise ValueError(
+                "`dtype` must be complex, as `param_dtype` is, got "
+                f"{jnp.dtype(self.dtype).name}."
+            )
 
     def project(self, inputs: Array) -> Any:
         """Computes all that does not depend on the carry.
@@ -121,19 +126,28 @@ class RecurrentCell(nnx.RNNCellBase):
         return jax.tree.map(create, self.carry_features)
 
     def check_inputs(self, inputs: Array) -> None:
-        """Checks the last axis of some inputs.
+        """Checks the last axis and the dtype of some inputs.
 
         Args:
             inputs: shape (..., in_features).
 
         Raises:
-            ValueError: if the number of features differs.
+            ValueError: if the number of features differs, or complex inputs meet a real
+                cell.
         """
         if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
             raise ValueError(
                 f"`inputs` must have {self.in_features} features on the last axis, "
                 f"got shape {inputs.shape}."
             )
+        if jnp.iscomplexobj(inputs) and not self._is_complex:
+            raise ValueError(
+                f"`inputs` must be real, as the cell is, got {inputs.dtype.name}."
+            )
+
+    @property
+    def _is_complex(self) -> bool:
+        return jnp.issubdtype(self.param_dtype, jnp.complexfloating)
 
     @property
     def carry_features(self) -> Any:

@@ -21,8 +21,8 @@ def refresh(module: M) -> M:
             the result.
 
     Returns:
-        A copy with other coordinates. Every matrix in it is equal to that in `module`
-        up to rounding.
+        A copy with other coordinates, which shares the arrays that have not changed.
+        Every matrix in it is equal to that in `module` up to rounding.
     """
     module = nnx.clone(module)
     for _, node in nnx.iter_modules(module):

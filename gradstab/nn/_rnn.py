@@ -11,6 +11,7 @@ from gradstab._checks import check_integer
 from gradstab.nn._lengths import check_lengths, flip, step_mask
 from gradstab.nn._materialize import materialize
 from gradstab.nn._matmul_cell import MatmulCell
+from gradstab.nn._methods import method_of, overrides
 from gradstab.nn._parametrization import Fixed, Materialized
 from gradstab.nn._recurrent_cell import RecurrentCell
 from gradstab.recurrence import scan
@@ -124,12 +125,13 @@ class RNN(nnx.Module):
             seq_lengths = check_lengths(seq_lengths, steps, one_step[: axes - 1])
             mask = step_mask(seq_lengths, steps, time_axis)
 
-        step, project, sequence = type(cell).__call__, None, inputs
+        kind = type(cell)
+        step, project, sequence = method_of(kind, "__call__"), None, inputs
         if isinstance(cell, RecurrentCell):
             cell.check_inputs(inputs)
-            step, project = type(cell).step, type(cell).project
+            step, project = method_of(kind, "step"), method_of(kind, "project")
             initial_carry = _start(cell, one_step, initial_carry)
-            if type(cell).draw is not RecurrentCell.draw:
+            if overrides(kind, RecurrentCell, "draw"):
                 drawn = _draw(cell, rngs, steps, axes, time_axis)
                 sequence, project = (inputs, drawn), _project_beside
         else:
@@ -138,7 +140,7 @@ class RNN(nnx.Module):
                 # Stock cells want a key for zeros too.
                 rngs = nnx.Rngs(0) if rngs is None else rngs
                 initial_carry = cell.initialize_carry(one_step, rngs)
-        if isinstance(cell, MatmulCell) and step is MatmulCell.step:
+        if isinstance(cell, MatmulCell) and not overrides(kind, MatmulCell, "step"):
             step = cell.matmul_step
 
         carry, outputs = scan(
@@ -159,7 +161,9 @@ class RNN(nnx.Module):
 
     def flax_twin(self) -> nnx.RNN | None:
         """Returns the `nnx.RNN` of the same cell, or None for a gradstab cell."""
-        if isinstance(self.cell, RecurrentCell):
+        if isinstance(self.cell, RecurrentCell) or overrides(
+            type(self), RNN, "__call__"
+        ):
             return None
         return nnx.RNN(
             self.cell,
@@ -181,6 +185,10 @@ def _start(cell: RecurrentCell, one_step: tuple[int, ...], given: Any) -> Any:
         raise ValueError(
             f"`initial_carry` must have shapes {shapes[0]}, got {shapes[1]}."
         )
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(given))) and not all(
+        map(jnp.iscomplexobj, jax.tree.leaves(own))
+    ):
+        raise ValueError("`initial_carry` must be real, as the cell is.")
     return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), given, own)
 
 
@@ -200,7 +208,7 @@ def _draw(cell: RecurrentCell, rngs: Any, steps: int, axes: int, time_axis: int)
 
 def _project_beside(cell: RecurrentCell, sequence: tuple[Array, Any]) -> Any:
     inputs, drawn = sequence
-    return cell.project(inputs), drawn
+    return method_of(type(cell), "project")(cell, inputs), drawn
 
 
 def _check_stateless(cell: nnx.RNNCellBase) -> None:

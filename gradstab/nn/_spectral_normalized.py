@@ -1,5 +1,6 @@
 """Matrices of a fixed spectral norm."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
@@ -15,10 +16,11 @@ class SpectralNormalized(Parametrization):
 
     .. math:: W = c \, V / \|V\|_2
 
-    where V are the coordinates and c is `maximum`; V = 0 gives W = 0 with a finite
-    gradient. The norm is exact, not a power iteration's estimate, so that ‖W‖ <= c is
-    certain. `assign(..., project=True)` gives the nearest matrix of norm c: singular
-    values above c are cut to c, and if there are none the largest is raised to c.
+    where V are the coordinates and c is `maximum`; V = 0 (no entry above four times
+    the smallest normal number) gives W = 0 with a finite gradient. The norm is exact,
+    not a power iteration's estimate, so that ‖W‖ <= c is certain. `assign(...,
+    project=True)` gives the nearest matrix of norm c: singular values above c are cut
+    to c, and if there are none the largest is raised to c.
     One singular value decomposition's worth of work a build.
 
     Args:
@@ -60,9 +62,13 @@ class SpectralNormalized(Parametrization):
         self.weight[...] = matrix
 
     def _normalize(self, weight: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
-        norm = linalg.spectral_norm(weight)
-        safe = jnp.where(norm == 0, jnp.ones_like(norm), norm)
-        return weight / safe.astype(weight.dtype) * self.maximum
+        # W does not depend on the scale of V, whose square may leave the range.
+        quarter = weight / 4  # so that the inverse of its largest entry is normal
+        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(quarter), initial=0))
+        tiny = largest < jnp.finfo(weight.dtype).tiny
+        weight = quarter / jnp.where(tiny, 1, largest).astype(weight.dtype)
+        norm = jnp.where(tiny, 1, linalg.spectral_norm(weight))
+        return weight / norm.astype(weight.dtype) * self.maximum
 
     def _residual(self, matrix):
         norm = linalg.spectral_norm(matrix)

@@ -94,6 +94,7 @@ class SVD(Parametrization):
         return self.left.size + self.spectrum.size + self.right.size - waste
 
     def _build(self) -> Matrix:
+        self._check_reflectors(self.left[...], self.reflectors)
         offset = jax.nn.sigmoid(self.spectrum[...]) - 0.5
         return self._map_stack(
             linalg.svd_product,

@@ -47,6 +47,7 @@ def lean_scan(
         length, checkpoint_every or block_length(length), time_axis, reverse
     )
     loop = {"reverse": reverse, "unroll": unroll}
+    unroll_blocks = unroll if blocks.block == 1 else 1
 
     def outputs_of(params, carries):
         return jax.vmap(lambda carry: step.state(params, carry))(carries)
@@ -65,7 +66,10 @@ def lean_scan(
 
         history = blocks.room(step.state(params, carry) if recompute else carry)
         (after, history), kept = lax.scan(
-            advance, (carry, history), jnp.arange(blocks.count)
+            advance,
+            (carry, history),
+            jnp.arange(blocks.count),
+            unroll=unroll_blocks,
         )
         outputs = history if recompute else outputs_of(params, history)
         arguments = params, kernels, carry, inputs, mask
@@ -108,14 +112,19 @@ def lean_scan(
             return (d_carry, d_params, d_kernels, d_inputs), None
 
         wide = tuple(_at_least_float32(kernel) for kernel in kernels)
-        sums = d_carry, *zero_cotangents((params, wide, inputs))
+        sums = zero_cotangents((carry, params, wide, inputs))
+        sums = add_cotangents(sums[0], d_carry), *sums[1:]
         (d_carry, d_params, d_kernels, d_inputs), _ = lax.scan(
-            retreat, sums, (jnp.arange(blocks.count), kept), reverse=True
+            retreat,
+            sums,
+            (jnp.arange(blocks.count), kept),
+            reverse=True,
+            unroll=unroll_blocks,
         )
         return (
             without_integers(params, d_params),
             jax.tree.map(lambda x, y: y.astype(x.dtype), kernels, d_kernels),
-            d_carry,
+            without_integers(carry, d_carry),
             without_integers(inputs, d_inputs),
             None,
         )

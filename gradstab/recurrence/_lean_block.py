@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from gradstab.recurrence._cotangents import add_cotangents
+from gradstab.recurrence._cotangents import add_cotangents, cotangents_like
 from gradstab.recurrence._mask import erase, select
 from gradstab.recurrence._matmul_step import MatmulStep, multiply
 
@@ -74,21 +74,22 @@ def pull_block(
     def retreat(sums, here):
         d_carry, d_params = sums
         before, after, products, projected, keep, d_output = here
-        d_after = jax.tree.map(jnp.add, d_carry, pull_state(after, d_output))
+        d_after = add_cotangents(d_carry, pull_state(after, d_output))
         d_before = select(keep, jax.tree.map(jnp.zeros_like, d_after), d_after)
         d_after = erase(keep, d_after)
         if step.pullback:
             d_products, d_projected = step.pullback(params, after, d_after)
         else:
             _, pull = jax.vjp(step.activate, params, before, products, projected)
-            d_more, d_direct, d_products, d_projected = pull(d_after)
+            pulled = pull(cotangents_like(after, d_after))
+            d_more, d_direct, d_products, d_projected = pulled
             d_params = add_cotangents(d_params, d_more)
-            d_before = jax.tree.map(jnp.add, d_before, d_direct)
+            d_before = add_cotangents(d_before, d_direct)
         d_state = sum(
             multiply(d_product, (kernel.mT,))[0]
             for d_product, kernel in zip(d_products, kernels, strict=True)
         )
-        d_before = jax.tree.map(jnp.add, d_before, pull_state(before, d_state))
+        d_before = add_cotangents(d_before, pull_state(before, d_state))
         return (d_before, d_params), (d_products, d_projected)
 
     return lax.scan(

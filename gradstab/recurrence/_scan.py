@@ -49,7 +49,7 @@ def scan(
             depend on the carry, time first and of any length. None passes the inputs on
             to `step`.
         mask: which steps count, with the axes of time and batch; None for all.
-        time_axis: the place of time in inputs, mask and outputs.
+        time_axis: the place of time in inputs, mask and outputs, at least 0.
         reverse: runs from the last time step to the first. Outputs stay in the order of
             `inputs`.
         unroll: how many steps the compiler sees as one.
@@ -60,8 +60,10 @@ def scan(
         The carry after the last step, and the outputs with time at `time_axis`.
 
     Raises:
-        ValueError: if `unroll` or `checkpoint_every` is no integer >= 1.
+        ValueError: if `unroll` or `checkpoint_every` is no integer >= 1, or `time_axis`
+            none >= 0.
     """
+    check_integer("time_axis", time_axis, 0)
     check_integer("unroll", unroll, 1)
     if checkpoint_every is not None:
         check_integer("checkpoint_every", checkpoint_every, 1)

@@ -127,3 +127,28 @@ def test_projects_on_the_polar_factor():
     parametrization.assign(matrix, project=True)
     left, _, right = np.linalg.svd(matrix)
     np.testing.assert_allclose(parametrization(), left @ right, atol=1e-5)
+
+
+def test_what_a_traced_start_cannot_reach_is_not_a_number():
+    flip = jnp.diag(jnp.array([1.0, 1.0, -1.0]))
+
+    @jax.jit
+    def build(sign):
+        cayley = gs.nn.Cayley(
+            (3, 3), matrix_init=lambda *_: sign * flip, rngs=nnx.Rngs(0)
+        )
+        return cayley()
+
+    assert np.all(np.isnan(build(1.0)))
+    turn = jnp.diag(jnp.array([1.0, 1.0, 1.0])) * 1.0
+    built = jax.jit(
+        lambda q: gs.nn.Cayley((3, 3), matrix_init=lambda *_: q, rngs=nnx.Rngs(0))()
+    )(turn)
+    np.testing.assert_allclose(built, turn, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [gs.nn.Cayley, gs.nn.ScaledCayley])
+def test_takes_back_the_empty_matrix(kind):
+    parametrization = kind((0, 0), rngs=nnx.Rngs(0))
+    parametrization.assign(jnp.zeros((0, 0)))
+    assert parametrization().shape == (0, 0)

@@ -79,3 +79,27 @@ def test_names_what_there_is_and_what_is_no_matrix():
             nnx.PathContains("kernel"),
             lambda shape: gs.nn.Cayley(shape, rngs=nnx.Rngs(0)),
         )
+
+
+@pytest.mark.error_text
+def test_coordinates_of_a_map_are_left_alone():
+    cell = gs.nn.OrthogonalCell(3, 4, rngs=nnx.Rngs(0))
+    with pytest.raises(
+        ValueError, match=r"selects recurrent/skew, a coordinate of Cayley.* `export`"
+    ):
+        gs.nn.constrain(
+            cell,
+            lambda path, leaf: leaf.ndim == 2,
+            lambda shape: gs.nn.Householder(shape, rngs=nnx.Rngs(0)),
+        )
+
+
+def test_gives_an_abstract_model():
+    model = nnx.eval_shape(
+        lambda: gs.nn.constrain(
+            nnx.Linear(4, 4, rngs=nnx.Rngs(0)),
+            nnx.PathContains("kernel"),
+            lambda shape: gs.nn.Householder(shape, rngs=nnx.Rngs(0)),
+        )
+    )
+    assert model.kernel.vectors.shape == (4, 4)

@@ -80,3 +80,44 @@ def test_a_model_without_gradstab_is_equal_and_silent():
         warnings.simplefilter("error")
         exported = gs.nn.export(layer)
     np.testing.assert_array_equal(exported.kernel[...], layer.kernel[...])
+
+
+class Doubled(gs.nn.OrthogonalCell):
+    """Another equation with the same weights."""
+
+    def activate(self, carry, products, projected):
+        return 2 * super().activate(carry, products, projected)
+
+
+class Shifted(gs.nn.GRUCell):
+    """Another equation with the same weights."""
+
+    def project(self, inputs):
+        return super().project(inputs + 1)
+
+
+class Summed(gs.nn.LSTMCell):
+    """Another equation with the same weights."""
+
+    def recurrent_state(self, carry):
+        return carry[0] + carry[1]
+
+
+@pytest.mark.parametrize("kind", [Doubled, Shifted, Summed])
+def test_a_subclass_with_other_equations_keeps_its_class(kind):
+    model = gs.nn.RNN(kind(3, 4, rngs=nnx.Rngs(0)))
+    inputs = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    with pytest.warns(UserWarning, match=f"{kind.__name__}.* keep their class"):
+        exported = gs.nn.export(model)
+    np.testing.assert_allclose(exported(inputs), model(inputs), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:No exact Flax twin")
+@pytest.mark.parametrize("option", ["param_dtype", "dtype"])
+@pytest.mark.parametrize("kind", [gs.nn.OrthogonalCell, gs.nn.GRUCell, gs.nn.LSTMCell])
+def test_cells_of_low_precision_can_be_called_when_exported(kind, option):
+    model = gs.nn.RNN(kind(3, 4, rngs=nnx.Rngs(0), **{option: jnp.bfloat16}))
+    inputs = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    with jax.numpy_dtype_promotion("standard"):
+        exported = gs.nn.export(model)(inputs)
+        np.testing.assert_allclose(exported, model(inputs), atol=0.02)

@@ -43,3 +43,17 @@ def test_rejects_other_shapes_and_dtypes(bad, got):
     message = rf"`seq_lengths` must be integers of shape \(2,\), got {got}"
     with pytest.raises(ValueError, match=message):
         check_lengths(jnp.array(bad), 4, (2,))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.uint32, np.int64])
+def test_narrow_and_unsigned_integers_count_as_far_as_others(kind):
+    lengths = np.array([100, 0], kind)
+    found = check_lengths(lengths, 300, (2,))
+    np.testing.assert_array_equal(step_mask(found, 300, 1).sum(axis=1), [100, 0])
+    outputs = np.zeros((2, 300), np.int32)
+    outputs[0, :100] = np.arange(1, 101)
+    turned = flip(jnp.asarray(outputs), found, 1)
+    np.testing.assert_array_equal(turned[0, :100], np.arange(100, 0, -1))
+    np.testing.assert_array_equal(turned[0, 100:], 0)
+    traced = jax.jit(lambda lengths: check_lengths(lengths, 300, (2,)))(lengths)
+    np.testing.assert_array_equal(traced, [100, 0])

@@ -57,3 +57,9 @@ def test_gradient(dtype):
 def test_nan_stays_nan():
     for dtype in (jnp.float32, jnp.complex64):
         assert np.isnan(modrelu(jnp.array(jnp.nan, dtype), jnp.float32(0)))
+
+
+def test_the_dtype_is_that_of_the_numbers():
+    with jax.numpy_dtype_promotion("standard"):
+        out = modrelu(jnp.ones(3, jnp.bfloat16), jnp.zeros(3))
+    assert out.dtype == jnp.bfloat16

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -138,3 +139,19 @@ def test_rejects_a_complex_matrix_in_a_real_cell():
     recurrent = gs.nn.Unconstrained((4, 4), param_dtype=jnp.complex64, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="`recurrent` must be real, as the cell is"):
         gs.nn.OrthogonalCell(3, 4, recurrent=recurrent, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.error_text
+def test_rejects_what_would_lose_numbers_or_is_no_map():
+    with pytest.raises(ValueError, match="`dtype` must be complex.* got float32"):
+        gs.nn.OrthogonalCell(
+            3, 4, dtype=jnp.float32, param_dtype=jnp.complex64, rngs=nnx.Rngs(0)
+        )
+    with pytest.raises(ValueError, match="`recurrent` must be a Parametrization"):
+        gs.nn.OrthogonalCell(3, 4, recurrent=cast(Any, jnp.eye(4)), rngs=nnx.Rngs(0))
+
+
+def test_a_built_cell_knows_no_bound():
+    cell = gs.nn.OrthogonalCell(3, 4, rngs=nnx.Rngs(0))
+    assert cell.contraction_bound == 1.0
+    assert gs.nn.materialize(cell).contraction_bound is None

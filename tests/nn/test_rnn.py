@@ -249,3 +249,43 @@ def test_rejects_a_stock_cell_with_state():
         ValueError, match="`cell` must hold no state but its parameters"
     ):
         gs.nn.RNN(Dropping(rngs=nnx.Rngs(0)))(INPUTS)
+
+
+@pytest.mark.parametrize("kind", [gs.nn.OrthogonalCell, gs.nn.GRUCell, gs.nn.LSTMCell])
+def test_can_be_tabulated(kind):
+    rnn = gs.nn.RNN(kind(3, 4, rngs=nnx.Rngs(0)))
+    count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(rnn, nnx.Param)))
+    table = nnx.tabulate(rnn, INPUTS, console_kwargs={"force_terminal": False})
+    assert f"Total Parameters: {count} " in str(table)
+
+
+def test_gradients_of_long_sequences_are_finite():
+    rnn = gs.nn.RNN(gs.nn.OrthogonalCell(1, 4, rngs=nnx.Rngs(0)))
+    inputs = jax.random.normal(jax.random.key(0), (1, 10_000, 1))
+
+    @jax.jit
+    def first(inputs):
+        return jax.grad(lambda x: jnp.sum(rnn(x)[:, -1]))(inputs)
+
+    assert np.all(np.isfinite(first(inputs)))
+
+
+@pytest.mark.error_text
+def test_complex_numbers_do_not_enter_a_real_cell():
+    rnn = gs.nn.RNN(gs.nn.OrthogonalCell(3, 4, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="`inputs` must be real.* got complex64"):
+        rnn(INPUTS.astype(jnp.complex64))
+    with pytest.raises(ValueError, match="`initial_carry` must be real"):
+        rnn(INPUTS, initial_carry=jnp.zeros((2, 4), jnp.complex64))
+
+
+def test_unrolls():
+    cell = gs.nn.OrthogonalCell(3, 4, rngs=nnx.Rngs(0))
+    plain, unrolled = gs.nn.RNN(cell), gs.nn.RNN(cell, unroll=3)
+    np.testing.assert_allclose(unrolled(INPUTS), plain(INPUTS), atol=1e-6)
+
+    def products(rnn):
+        text = jax.jit(lambda inputs: rnn(inputs)).lower(INPUTS).compile().as_text()
+        return str(text).count(" dot(")
+
+    assert products(unrolled) > products(plain)

@@ -57,3 +57,17 @@ def test_rejects_other_norms():
         make(maximum=-1.0)
     with pytest.raises(ValueError, match=r"residual 2\.00e\+00"):
         make((2, 2)).assign(3 * jnp.eye(2))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e18, 1e25])
+def test_gradient_is_that_of_any_other_scale(scale):
+    usual = gs.nn.SpectralNormalized((3, 3), rngs=nnx.Rngs(0))
+    other = nnx.clone(usual)
+    other.weight[...] = scale * usual.weight[...]
+    direction = jax.random.normal(jax.random.key(3), (3, 3))
+    gradients = [
+        jax.grad(lambda p: jnp.sum(p() * direction))(p).weight[...]
+        for p in (usual, other)
+    ]
+    rescaled = scale * np.asarray(gradients[1], np.float64)
+    np.testing.assert_allclose(rescaled, gradients[0], atol=1e-5)

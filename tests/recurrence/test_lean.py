@@ -209,3 +209,24 @@ def test_no_product_is_computed_again():
     # product, its transpose and the weight gradient.
     assert count_products(TANH) == 4 + 3
     assert count_products(GATED) == 4 + 2 * 3
+
+
+def test_integers_in_the_carry():
+    step = MatmulStep(
+        lambda kernel: (kernel,),
+        lambda kernel, carry: carry[0],
+        lambda kernel, carry, products, x: (jnp.tanh(products[0] + x), carry[1] + 1),
+    )
+    mask = jnp.array([[True, True]] * 3 + [[True, False]] * 3)
+    kernel = jax.random.normal(jax.random.key(1), (4, 4))
+    carry = jnp.zeros((2, 4)), jnp.zeros((2,), jnp.int32)
+    inputs = jnp.ones((6, 2, 4))
+
+    def loss(kernel, step):
+        (_, count), outputs = scan(step, kernel, carry, inputs, mask=mask)
+        return jnp.sum(outputs**2), count
+
+    found, count = jax.grad(loss, has_aux=True)(kernel, step)
+    expected, _ = jax.grad(loss, has_aux=True)(kernel, step.__call__)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(count, [6, 3])

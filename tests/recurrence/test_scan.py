@@ -43,3 +43,9 @@ def test_rejects_counts_below_one(name):
     )
     with pytest.raises(ValueError, match=rf"`{name}` must be an integer >= 1, got 0\."):
         run(**{name: 0})
+
+
+@pytest.mark.error_text
+def test_rejects_a_time_axis_counted_from_the_end():
+    with pytest.raises(ValueError, match="`time_axis` must be an integer >= 0, got -2"):
+        scan(lambda p, c, x: (c, c), (), jnp.zeros(2), jnp.ones((2, 3)), time_axis=-2)

@@ -33,6 +33,7 @@ class PolyphonicRolls(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        assert self.builder_config is not None  # tfds picks the first by default
         path = Path(dl_manager.manual_dir) / f"{self.builder_config.name}.npz"
         with np.load(path) as arrays:
             pieces = {

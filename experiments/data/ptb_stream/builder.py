@@ -46,6 +46,7 @@ class PtbStream(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        assert self.builder_config is not None  # tfds picks the first by default
         word = self.builder_config.name == "word"
         folder = Path(dl_manager.manual_dir)
         symbols = {
@@ -53,6 +54,7 @@ class PtbStream(tfds.core.GeneratorBasedBuilder):
             for split, name in FILES.items()
         }
         vocabulary = list(dict.fromkeys(symbols["train"]))
+        assert self.info.metadata is not None  # set by `_info`
         self.info.metadata["vocabulary"] = vocabulary
         return {
             split: self._generate_examples(to_ids(found, vocabulary))

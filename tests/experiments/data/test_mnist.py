@@ -23,7 +23,7 @@ def test_without_files_and_network_says_at_once_what_to_put_where(
     for file in FILES:
         assert file.name in message
         assert file.sha256 in message
-        assert file.url in message
+        assert str(file.url) in message
 
 
 def test_a_partial_file_is_named(tmp_path):

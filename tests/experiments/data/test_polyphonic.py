@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,7 @@ def draw_rolls():
 
 
 def pack(rolls):
-    arrays = {"n_keys": 88, "lowest_midi": 21}
+    arrays: dict[str, Any] = {"n_keys": 88, "lowest_midi": 21}
     for split, pieces in rolls.items():
         arrays[f"{split}_packed"] = np.packbits(np.concatenate(pieces), axis=1)
         offsets = np.cumsum([0, *map(len, pieces)])
