@@ -1,9 +1,11 @@
 """The command line: `python -m experiments --help`.
 
 Exit codes: 0 the run ended, whatever it found; 1 a file could not be written; 2 the
-command line or the settings are wrong; 4 a loss became infinite or NaN.
+command line, the settings or the data are wrong; 4 a loss became infinite or NaN; 5 a
+signal stopped the run, and the same command goes on with it.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +13,21 @@ from dataclasses import dataclass
 import tyro
 
 from experiments.catalog import EXPERIMENTS
+from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
+from experiments.interruption import InterruptedRunError
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
 from experiments.table import print_table
 from experiments.training import NonFiniteLossError
+
+EXIT_CODES: dict[type[Exception], int] = {
+    SettingsError: 2,
+    DataError: 2,
+    NonFiniteLossError: 4,
+    InterruptedRunError: 5,
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +57,12 @@ def main(arguments: Sequence[str]) -> int:
             run_demo(settings)
         else:
             run_experiment(settings)
-    except SettingsError as error:
+    except tuple(EXIT_CODES) as error:
         print(error, file=sys.stderr)
-        return 2
-    except NonFiniteLossError as error:
-        print(error, file=sys.stderr)
-        return 4
+        return EXIT_CODES[type(error)]
+    except BrokenPipeError:  # whoever read the table has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"cannot write the run: {error}", file=sys.stderr)
         return 1

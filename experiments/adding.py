@@ -34,7 +34,7 @@ from experiments.summary import Summary
 from experiments.task import Task
 
 PAPER_SEQUENCES = 1_000_000
-TEST_KEY = 2**31
+VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # no seed makes them
 SOLVED = 0.02
 
 
@@ -44,7 +44,7 @@ class AddingSettings(TrainingSettings):
 
     Attributes:
         length: time steps of a sequence, T.
-        test_sequences: sequences that scores are measured on.
+        test_sequences: sequences that are tested on; as many are validated on.
     """
 
     length: int = 200
@@ -85,6 +85,7 @@ def squared_errors(
 
 def adding_task(settings: AddingSettings) -> Task:
     """Makes the task."""
+    draw = partial(adding_batch, length=settings.length)
     read = settings.steps * settings.batch * settings.length
     percent = 100 * read / (PAPER_SEQUENCES * 200)
     return Task(
@@ -92,15 +93,14 @@ def adding_task(settings: AddingSettings) -> Task:
         title=f"Adding problem, T = {settings.length}",
         in_features=2,
         out_features=1,
-        draw=partial(adding_batch, batch=settings.batch, length=settings.length),
-        test=adding_batch(
-            jax.random.key(TEST_KEY),
-            batch=settings.test_sequences,
-            length=settings.length,
-        ),
+        train=(),
+        draw=lambda key, _: draw(key, batch=settings.batch),
+        validation=draw(jax.random.key(VALIDATION_KEY), batch=settings.test_sequences),
+        test=draw(jax.random.key(TEST_KEY), batch=settings.test_sequences),
         losses=squared_errors,
-        score=lambda answers, targets: jnp.mean(squared_errors(answers, targets)),
-        score_label="test mean squared error",
+        scores=squared_errors,
+        score_label="mean squared error",
+        higher_is_better=False,
         log_scale=True,
         baseline=TRIVIAL_ERROR,
         baseline_label="always answering 1 (1/6)",

@@ -1,11 +1,8 @@
 """Training every method on one task, and what is said of it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from experiments.experiment import Check, Experiment
 from experiments.methods import METHODS
@@ -15,7 +12,7 @@ from experiments.settings import MethodName, TrainingSettings
 from experiments.summary import NOTES, QUANTITIES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
-from experiments.training import Measurement, Training, train
+from experiments.training import Training, train
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,10 @@ class Comparison:
             f"{self.settings.batch} sequences, seeds {seeds}"
         )
         print_table(
-            (self.task.score_label, *(summary.title for summary in summaries)),
+            (
+                f"test {self.task.score_label}",
+                *(summary.title for summary in summaries),
+            ),
             list(zip(QUANTITIES, *columns, strict=True)),
         )
         print(*NOTES, sep="\n")
@@ -74,7 +74,7 @@ def compare(
     Args:
         experiment: which one.
         settings: its settings; they have no problems.
-        directory: where measurements are logged.
+        directory: where everything is kept.
 
     Returns:
         The comparison.
@@ -84,38 +84,10 @@ def compare(
     for method in settings.methods:
         label = f"{task.name}, {METHODS[method].title}"
         with progress(label, settings.steps) as advance:
-
-            def report(measurement: Measurement, method=method, advance=advance):
-                for record in records(measurement, settings.seeds):
-                    directory.log({"task": task.name, "method": method, **record})
-                score = float(np.median(measurement.score))
-                advance(measurement.step, f"score {score:.4f}")
-
-            trainings[method] = train(task, method, settings, report)
+            trainings[method] = train(task, method, settings, directory, advance)
     summaries: dict[MethodName, Summary] = {
         method: summarize(done) for method, done in trainings.items()
     }
     return Comparison(
         task, settings, trainings, summaries, experiment.checks(summaries)
     )
-
-
-def records(measurement: Measurement, seeds: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Splits a measurement into one record for each seed."""
-    return [
-        {
-            "seed": seed,
-            "step": measurement.step,
-            "loss": None if math.isnan(loss) else float(loss),
-            "score": float(score),
-            "smallest_gradient": float(np.min(gradient)),
-            "largest_gradient": float(np.max(gradient)),
-        }
-        for seed, loss, score, gradient in zip(
-            seeds,
-            measurement.loss,
-            measurement.score,
-            measurement.gradient,
-            strict=True,
-        )
-    ]

@@ -70,10 +70,10 @@ def run_demo(settings: DemoSettings) -> Sequence[Comparison]:
             compare(experiment, chosen, directory)
             for experiment, chosen in settings.parts()
         ]
+        directory.finish({"comparisons": [done.to_dict() for done in comparisons]})
         files = draw_figure(comparisons, directory.path / "figures" / "demo")
         for comparison in comparisons:
             comparison.show()
             print()
         print("figure:", *files)
-        directory.finish({"comparisons": [done.to_dict() for done in comparisons]})
     return comparisons

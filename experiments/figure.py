@@ -93,7 +93,7 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
     )
     axes.set_title(task.title, loc="left")
     axes.set_xlabel("training step")
-    axes.set_ylabel(task.score_label)
+    axes.set_ylabel(f"validation {task.score_label}")
     axes.set_xlim(0, comparison.settings.steps)
     if task.log_scale:
         # The first measurements tell how large the untrained answers are, no more.
@@ -118,4 +118,4 @@ def _draw_gradients(axes: Any, comparison: Comparison) -> None:
 
 
 def _final_gradient(training: Training) -> np.ndarray:
-    return np.median(training.measurements[-1].gradient, axis=0)
+    return np.median(training.gradient, axis=0)

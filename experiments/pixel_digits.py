@@ -63,11 +63,11 @@ PRESETS: Mapping[Preset, PixelDigitsSettings] = {
 def pixel_digits_task(settings: PixelDigitsSettings) -> Task:
     """Makes the task; a batch is drawn with replacement."""
     digits = load_digits(settings.split_seed)
-    train_inputs, train_targets, test_inputs, test_targets = map(jnp.asarray, digits)
 
-    def draw(key):
-        chosen = jax.random.randint(key, (settings.batch,), 0, len(train_targets))
-        return train_inputs[chosen], train_targets[chosen]
+    def draw(key, train):
+        inputs, targets = train
+        chosen = jax.random.randint(key, (settings.batch,), 0, len(targets))
+        return inputs[chosen], targets[chosen]
 
     share = settings.steps * settings.batch * 64 / PAPER_PIXELS
     return Task(
@@ -75,11 +75,14 @@ def pixel_digits_task(settings: PixelDigitsSettings) -> Task:
         title="Digits, a pixel a step, T = 64",
         in_features=1,
         out_features=10,
+        train=jax.tree.map(jnp.asarray, digits.train),
         draw=draw,
-        test=(test_inputs, test_targets),
+        validation=jax.tree.map(jnp.asarray, digits.validation),
+        test=jax.tree.map(jnp.asarray, digits.test),
         losses=optax.softmax_cross_entropy_with_integer_labels,
-        score=lambda answers, digits: jnp.mean(jnp.argmax(answers, -1) == digits),
-        score_label="test accuracy",
+        scores=lambda answers, digits: (jnp.argmax(answers, -1) == digits) * 1.0,
+        score_label="accuracy",
+        higher_is_better=True,
         log_scale=False,
         baseline=CHANCE,
         baseline_label="guessing",

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Advance = Callable[[int, str], None]
+Advance = Callable[[int, float | None], None]
 
 LINES = 4
 
@@ -29,7 +29,7 @@ def progress(label: str, total: int) -> Generator[Advance]:
         total: how many steps there are.
 
     Yields:
-        A function to call with the steps done and a remark.
+        A function to call with the steps done, and the score if it was measured.
     """
     if sys.stderr.isatty():
         with _bar(label, total) as advance:
@@ -50,20 +50,27 @@ def _bar(label: str, total: int) -> Generator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, remark="compiling")
-        yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+
+        def advance(done: int, score: float | None) -> None:
+            bar.update(task, completed=done)
+            if score is not None:
+                bar.update(task, remark=f"validation {score:.4f}")
+
+        yield advance
 
 
 def _lines(label: str, total: int) -> Advance:
     began = time.perf_counter()
     shown = 0
 
-    def advance(done: int, remark: str) -> None:
+    def advance(done: int, score: float | None) -> None:
         nonlocal shown
-        if done * LINES // total > shown:
+        if score is not None and done * LINES // total > shown:
             shown = done * LINES // total
             seconds = time.perf_counter() - began
             print(
-                f"{label}: step {done} of {total}, {remark}, {seconds:.0f} s",
+                f"{label}: step {done:,} of {total:,}, "
+                f"validation {score:.4f}, {seconds:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )

@@ -26,8 +26,8 @@ def run_experiment(settings: TrainingSettings) -> Comparison:
     path = settings.runs / (settings.name or name)
     with RunDirectory(path, settings, force=settings.force) as directory:
         comparison = compare(experiment, settings, directory)
+        directory.finish(comparison.to_dict())
         files = draw_figure([comparison], directory.path / "figures" / name)
         comparison.show()
         print("figure:", *files)
-        directory.finish(comparison.to_dict())
     return comparison

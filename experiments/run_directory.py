@@ -4,8 +4,9 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ import jax
 
 import gradstab as gs
 
+_CONTENTS = ("settings.json", "run.json", "metrics.jsonl", "result.json")
 _PLACE = ("runs", "name", "force")  # settings that change no number
 
 
@@ -24,18 +26,18 @@ class SettingsError(Exception):
 class RunDirectory:
     """Writes the files of one run, each flushed as it is written.
 
-    `settings.json` and `run.json` come first, `metrics.jsonl` grows by a line a
-    measurement, `figures/` holds the figures; `result.json` is written last, so that it
-    marks a run that has ended.
+    `settings.json` and `run.json` come first, `metrics.jsonl` grows by a line for each
+    seed and measurement, `checkpoints/` holds the newest states, `figures/` the
+    figures; `result.json` is written last, so that it marks a run that has ended. A run
+    that is there already, made with the same settings, is gone on with.
 
     Args:
         path: the directory; made if it is missing.
         settings: a dataclass of settings.
-        force: whether to replace a run that was made with other settings. One made with
-            the same settings is always replaced: it would give the same numbers.
+        force: whether to start again, and drop what is there.
 
     Raises:
-        SettingsError: if such a run is there and `force` is False.
+        SettingsError: if a run with other settings is there and `force` is False.
     """
 
     def __init__(self, path: Path, settings: Any, *, force: bool = False):
@@ -43,18 +45,21 @@ class RunDirectory:
         wanted = {name: value for name, value in wanted.items() if name not in _PLACE}
         self.path = path
         there = path / "settings.json"
-        if there.exists() and not force:
-            differing = _differences(json.loads(there.read_text()), wanted)
+        if force and there.exists():
+            for old in (*_CONTENTS, "figures", "checkpoints"):
+                shutil.rmtree(path / old, ignore_errors=True)
+                (path / old).unlink(missing_ok=True)
+        elif there.exists():
+            differing = _differences(_read(there), wanted)
             if differing:
                 raise SettingsError(
                     f"{path} holds a run with other settings ({'; '.join(differing)}); "
                     "give another --name, or --force to replace it."
                 )
         (path / "figures").mkdir(parents=True, exist_ok=True)
-        (path / "result.json").unlink(missing_ok=True)
         self._write("settings.json", wanted)
         self._write("run.json", circumstances())
-        self._metrics = (path / "metrics.jsonl").open("w")
+        self._metrics = (path / "metrics.jsonl").open("a")
 
     def __enter__(self) -> Self:
         return self
@@ -62,19 +67,57 @@ class RunDirectory:
     def __exit__(self, *exception: object) -> None:
         self._metrics.close()
 
-    def log(self, record: Mapping[str, Any]) -> None:
-        """Adds a line to `metrics.jsonl`."""
-        self._metrics.write(json.dumps(record, allow_nan=False) + "\n")
+    def checkpoints(self, task: str, method: str) -> Path:
+        """Names the directory of the checkpoints of one training."""
+        return self.path / "checkpoints" / task / method
+
+    def log(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines to `metrics.jsonl`."""
+        for record in records:
+            self._metrics.write(json.dumps(record, allow_nan=False) + "\n")
         self._metrics.flush()
+
+    def rewind(self, task: str, method: str, step: int) -> list[dict[str, Any]]:
+        """Drops what was logged of a training after a step.
+
+        Args:
+            task: which task was trained on.
+            method: which method was trained.
+            step: what is known of later steps is dropped.
+
+        Returns:
+            The records of the training that are left.
+        """
+        path = self.path / "metrics.jsonl"
+        records = [
+            record
+            for line in path.read_text().splitlines()
+            if (record := _parsed(line)) is not None
+        ]
+        ours = [(one["task"], one["method"]) == (task, method) for one in records]
+        late = [one["step"] > step for one in records]
+        kept = [
+            record
+            for record, own, after in zip(records, ours, late, strict=True)
+            if not (own and after)
+        ]
+        self._metrics.close()
+        lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
+        self._replace("metrics.jsonl", "".join(lines))
+        self._metrics = path.open("a")
+        return [one for one in kept if (one["task"], one["method"]) == (task, method)]
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`."""
         self._write("result.json", result)
 
     def _write(self, name: str, content: Any) -> None:
+        self._replace(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
         # A reader sees the whole file or none, whenever the process is killed.
         unfinished = self.path / f".{name}"
-        unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        unfinished.write_text(text)
         os.replace(unfinished, self.path / name)
 
 
@@ -106,6 +149,24 @@ def git_revision() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise SettingsError(
+            f"{file} is damaged ({error}); give another --name, or --force to start "
+            "again."
+        ) from error
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    # A run that is killed may leave half a line behind.
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A recurrent cell with a linear read-out of its last output."""
+"""A recurrent cell with a linear read-out of its outputs."""
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -7,12 +7,13 @@ import gradstab as gs
 
 
 class SequenceModel(nnx.Module):
-    """Reads a sequence and answers once, at its end; 0 before it is trained.
+    """Reads a sequence and answers at its end, or at every step; 0 untrained.
 
     Args:
         cell: any cell of the Flax contract.
         hidden_features: length of its outputs.
-        out_features: length of the answer.
+        out_features: length of an answer.
+        every_step: whether it answers at every time step, not just after the last.
         rngs: source of the `params` keys.
     """
 
@@ -22,8 +23,10 @@ class SequenceModel(nnx.Module):
         hidden_features: int,
         out_features: int,
         *,
+        every_step: bool = False,
         rngs: nnx.Rngs,
     ):
+        self.every_step = every_step
         self.rnn = gs.nn.RNN(cell)
         # Every method starts from the answer 0. A state that has grown over a sequence
         # would give a large one, whose gradient fills the second moment of Adam and
@@ -37,13 +40,13 @@ class SequenceModel(nnx.Module):
 
     def __call__(
         self, inputs: Float[Array, "batch time in"]
-    ) -> Float[Array, "batch out"]:
+    ) -> Float[Array, "batch *time out"]:
         """Answers for each sequence."""
         # Stock cells ask for a key even to make a carry of zeros.
         return self.answer(self.rnn(inputs, rngs=nnx.Rngs(0)))
 
     def answer(
         self, outputs: Float[Array, "batch time hidden"]
-    ) -> Float[Array, "batch out"]:
-        """Reads the last output of the cell."""
-        return self.readout(outputs[:, -1])
+    ) -> Float[Array, "batch *time out"]:
+        """Reads the outputs of the cell, or the last of them."""
+        return self.readout(outputs if self.every_step else outputs[:, -1])

@@ -28,7 +28,7 @@ class TrainingSettings:
         seeds: one run each, of all methods; they train side by side in one program.
         runs: directory that holds the run directories. Nothing is written elsewhere.
         name: name of the run directory; that of the experiment if empty.
-        force: replace a run directory that was made with other settings.
+        force: start again, and drop the run of that name.
     """
 
     preset: Preset = "quick"
@@ -58,9 +58,10 @@ class TrainingSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 found.append(f"--{_flag(name)} must be positive, got {value}.")
-        for name in ("reflectors", "negatives"):
+        limits = {"reflectors": "spectral_rnn", "negatives": "scornn"}
+        for name, method in limits.items():
             value, limit = getattr(self, name), max(self.hidden, 1)
-            if not 0 <= value <= limit:
+            if method in self.methods and not 0 <= value <= limit:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )
@@ -78,7 +79,7 @@ class TrainingSettings:
             for seed in self.seeds
             if not 0 <= seed < 2**32
         ]
-        if self.name != Path(self.name).name:
+        if self.name != Path(self.name).name or self.name == "..":
             found.append(f"--name must be a plain name, got {self.name!r}.")
         return found
 

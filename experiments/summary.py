@@ -18,10 +18,13 @@ class Summary:
 
     Attributes:
         method: which one.
-        scores: test score of each seed after the last step.
+        scores: test score of each seed, of the parameters that validated best.
+        best_steps: for each seed the steps taken by then.
         parameters: how many numbers one model trains.
         seconds: for all seeds, compilation and measurements included.
         milliseconds_per_step: for all seeds, neither of the two included.
+        waiting: what part of that the drawing of the batches takes. Both are None if
+            the run was too short to time.
         gradient: ‖∂L/∂h_t‖ after the last step, median over seeds.
         orthogonality: the largest ‖QᵀQ - I‖₁ over all matrices Q that are orthogonal by
             construction and all seeds; None if there are none.
@@ -31,9 +34,11 @@ class Summary:
 
     method: MethodName
     scores: tuple[float, ...]
+    best_steps: tuple[int, ...]
     parameters: int
     seconds: float
-    milliseconds_per_step: float
+    milliseconds_per_step: float | None
+    waiting: float | None
     gradient: tuple[float, ...]
     orthogonality: float | None
     overshoot: float | None
@@ -51,7 +56,7 @@ class Summary:
     @property
     def gradient_ratio(self) -> float:
         """The smallest ‖∂L/∂h_t‖ over the largest."""
-        return min(self.gradient) / max(self.gradient)
+        return min(self.gradient) / (max(self.gradient) or 1)
 
     def column(self) -> list[str]:
         """The cells of a table, beside `QUANTITIES`."""
@@ -61,11 +66,12 @@ class Summary:
             f"{max(self.scores):.4f}",
             f"{self.parameters:,}",
             f"{self.seconds:.1f}",
-            f"{self.milliseconds_per_step:.2f}",
+            _or_dash(self.milliseconds_per_step, ".2f"),
+            _or_dash(self.waiting, ".1%"),
             f"{min(self.gradient):.1e}",
             f"{max(self.gradient):.1e}",
-            _or_dash(self.orthogonality),
-            _or_dash(self.overshoot),
+            _or_dash(self.orthogonality, ".0e"),
+            _or_dash(self.overshoot, ".0e"),
         ]
 
 
@@ -76,13 +82,15 @@ QUANTITIES = (
     "parameters",
     "seconds, with compilation",
     "milliseconds a step",
+    "of it waiting for data",
     "smallest ‖∂L/∂hₜ‖ over time",
     "largest ‖∂L/∂hₜ‖ over time",
     "‖QᵀQ - I‖₁ of orthogonal Q",
     "singular values leave by",
 )
 NOTES = (
-    "‖∂L/∂hₜ‖: after training, mean over test sequences, median over seeds.",
+    "Scores: on the test set, of the parameters that scored best in validation.",
+    "‖∂L/∂hₜ‖: after training, mean over validation sequences, median over seeds.",
     "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN.",
     "Singular values: how far they leave their interval. Both: worst of all seeds.",
 )
@@ -90,17 +98,19 @@ NOTES = (
 
 def summarize(training: Training) -> Summary:
     """Reads the numbers off a training."""
-    last = training.measurements[-1]
     found = [error for model in training.models for error in constraint_errors(model)]
     orthogonality = [error for error, _ in found if error is not None]
     overshoots = [overshoot for _, overshoot in found]
+    step = training.milliseconds_per_step
     return Summary(
         method=training.method,
-        scores=tuple(map(float, last.score)),
+        scores=tuple(map(float, training.scores)),
+        best_steps=training.best_steps,
         parameters=count_parameters(training.models[0]),
         seconds=training.seconds,
         milliseconds_per_step=training.milliseconds_per_step,
-        gradient=tuple(map(float, np.median(last.gradient, axis=0))),
+        waiting=step and training.milliseconds_per_draw / step,
+        gradient=tuple(map(float, np.median(training.gradient, axis=0))),
         orthogonality=max(orthogonality, default=None),
         overshoot=max(overshoots, default=None),
     )
@@ -161,5 +171,5 @@ def constraint_errors(model: nnx.Module) -> list[tuple[float | None, float]]:
     return found
 
 
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0e}"
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

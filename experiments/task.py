@@ -11,34 +11,42 @@ Batch = tuple[Float[Array, "batch time features"], Array]
 
 @dataclass(frozen=True)
 class Task:
-    """Sequences in, one prediction a sequence out.
+    """Sequences in, predictions out: one a sequence, or one a time step.
 
     Attributes:
         name: as on the command line.
         title: for the head of a table or a figure.
         in_features: numbers read at each time step.
         out_features: numbers predicted.
-        draw: pure function of a random key to a training batch.
-        test: the batch that scores are measured on; no choice depends on it.
+        train: arrays that `draw` reads; empty if batches are generated.
+        draw: pure function of a random key and `train` to a training batch.
+        validation: the batch that the best moment of a run is chosen by.
+        test: the batch that scores are reported on; no choice depends on it.
         losses: (predictions, targets) -> the loss of each sequence.
-        score: (predictions, targets) -> the number reported.
+        scores: (predictions, targets) -> what each sequence adds to the mean reported.
         score_label: what the score is, with its unit.
+        higher_is_better: whether a larger score is the better one.
         log_scale: whether scores are compared on a logarithmic axis.
-        baseline: the score of a constant answer.
+        baseline: the score of an answer that needs no memory.
         baseline_label: which answer that is.
         budget: what part of the paper's budget a run is, in words.
+        every_step: whether predictions are asked for at every time step.
     """
 
     name: str
     title: str
     in_features: int
     out_features: int
-    draw: Callable[[Array], Batch]
+    train: Any
+    draw: Callable[[Array, Any], Batch]
+    validation: Batch
     test: Batch
     losses: Callable[[Any, Any], Float[Array, " batch"]]
-    score: Callable[[Any, Any], Float[Array, ""]]
+    scores: Callable[[Any, Any], Float[Array, " batch"]]
     score_label: str
+    higher_is_better: bool
     log_scale: bool
     baseline: float
     baseline_label: str
     budget: str
+    every_step: bool = False

@@ -1,38 +1,30 @@
-"""Training one method on one task, all seeds side by side."""
+"""Training one method on one task, all seeds side by side; resumed where it stopped."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Float, Int
 
-import gradstab as gs
-from experiments.gradient_profile import gradient_profile
+from experiments.checkpoints import Checkpoints
+from experiments.interruption import InterruptedRunError, interruptible
+from experiments.learner import Learner, State
+from experiments.measurement import Measurement, from_records, to_records
 from experiments.methods import METHODS
+from experiments.pace import Pace, time_draws
+from experiments.run_directory import RunDirectory
 from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.task import Task
 
-PROFILED_SEQUENCES = 64
+SAVE_EVERY = 10.0  # seconds; a run that is killed loses no more
 
 
 class NonFiniteLossError(Exception):
     """The loss of a run became infinite or NaN."""
-
-
-class Measurement(NamedTuple):
-    """What is known of each seed at one moment of the training."""
-
-    step: int
-    loss: Float[np.ndarray, " seeds"]  # mean since the measurement before; NaN at first
-    score: Float[np.ndarray, " seeds"]
-    gradient: Float[np.ndarray, "seeds time"]  # ‖∂L/∂h_t‖, mean over test sequences
 
 
 @dataclass(frozen=True)
@@ -41,33 +33,35 @@ class Training:
 
     Attributes:
         method: which one was trained.
-        models: one trained model a seed.
+        models: for each seed the model at its best measurement.
+        scores: for each seed the score of that model on the test set.
+        best_steps: for each seed the steps taken by then.
         measurements: before the first step, then every `evaluate_every` steps.
-        seconds: for all seeds, compilation and measurements included.
-        milliseconds_per_step: for all seeds, median; neither of the two included.
+        gradient: ‖∂L/∂h_t‖ after the last step, the mean over validation sequences.
+        seconds: for all seeds, compilation and measurements included, over all the
+            times that the run was started.
+        milliseconds_per_step: for all seeds, median; neither of the two included. None
+            if all steps were compiled in.
+        milliseconds_per_draw: what drawing the batches of a step takes of it.
     """
 
     method: MethodName
     models: list[SequenceModel]
+    scores: Float[np.ndarray, " seeds"]
+    best_steps: tuple[int, ...]
     measurements: list[Measurement]
+    gradient: Float[np.ndarray, "seeds time"]
     seconds: float
-    milliseconds_per_step: float
-
-
-class State(NamedTuple):
-    """All that a training step changes, and the key that it draws from."""
-
-    params: Any
-    fixed: Any
-    optimizer: Any
-    key: Array
+    milliseconds_per_step: float | None
+    milliseconds_per_draw: float
 
 
 def train(
     task: Task,
     method: MethodName,
     settings: TrainingSettings,
-    report: Callable[[Measurement], None] = lambda measurement: None,
+    directory: RunDirectory,
+    advance: Callable[[int, float | None], None] = lambda step, score: None,
 ) -> Training:
     """Trains a method on a task, every seed in one program.
 
@@ -75,115 +69,148 @@ def train(
         task: what is learned.
         method: what learns it.
         settings: see the class; `seeds` names the runs.
-        report: called with each measurement when it is made.
+        directory: where measurements and checkpoints go, and where a training that was
+            stopped is found again.
+        advance: called with the steps taken, and the median validation score when it
+            has just been measured.
 
     Returns:
-        The trained models and the measurements; the same on every call on one machine.
+        The trained models and the measurements: on one machine the same on every call,
+        however often the training was stopped in between.
 
     Raises:
-        NonFiniteLossError: at the first loss that is not finite.
+        NonFiniteLossError: at a loss that is not finite; the last checkpoint then holds
+            a state that was sound.
+        InterruptedRunError: after a signal, when the state has been saved.
+        SettingsError: if the checkpoints found are of another model.
     """
     began = time.perf_counter()
-
-    def build(key: Array) -> SequenceModel:
-        rngs = nnx.Rngs(key)
-        cell = METHODS[method].cell(task.in_features, settings, rngs)
-        return SequenceModel(cell, settings.hidden, task.out_features, rngs=rngs)
-
-    outline = nnx.eval_shape(lambda: build(jax.random.key(0)))
-    graph = nnx.graphdef(outline)
-    optimizer = METHODS[method].optimizer(outline, settings)
-
-    def start(key: Array) -> State:
-        model_key, data_key = jax.random.split(key)
-        _, params, fixed = nnx.split(build(model_key), nnx.Param, ...)
-        return State(params, fixed, optimizer.init(params), data_key)
-
-    def step(state: State, number: Array) -> tuple[State, Array]:
-        inputs, targets = task.draw(jax.random.fold_in(state.key, number))
-
-        def loss(params):
-            model = nnx.merge(graph, params, state.fixed)
-            return jnp.mean(task.losses(model(inputs), targets))
-
-        value, gradient = jax.value_and_grad(loss)(state.params)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.params
+    learner = Learner(task, method, settings)
+    path = directory.checkpoints(task.name, method)
+    with Checkpoints(path) as saved, interruptible() as signal:
+        done, state, notes = saved.restore(learner.start(settings.seeds))
+        # The measurement before the first step is made again where no step is saved.
+        measurements = from_records(
+            directory.rewind(task.name, method, done or -1), len(settings.seeds)
         )
-        params = optax.apply_updates(state.params, updates)
-        return state._replace(params=params, optimizer=optimizer_state), value
+        pace = Pace(notes.get("milliseconds_per_step"))
+        saved_at = began
 
-    def measure(state: State) -> tuple[Array, Array]:
-        model = gs.nn.materialize(nnx.merge(graph, state.params, state.fixed))
-        inputs, targets = task.test
-        some = slice(PROFILED_SEQUENCES)
-        profile = gradient_profile(
-            model.rnn.cell,
-            lambda outputs: task.losses(model.answer(outputs), targets[some]),
-            inputs[some],
+        def seconds() -> float:
+            return notes.get("seconds", 0.0) + time.perf_counter() - began
+
+        def save() -> None:
+            nonlocal saved_at
+            noted = {"seconds": seconds(), "milliseconds_per_step": pace.milliseconds}
+            saved.save(done, state, noted)
+            saved_at = time.perf_counter()
+
+        def measure() -> None:
+            nonlocal state
+            state, measurement = take_measurement(learner, state, done, settings)
+            check_finite(measurement.score, "score after", done, method, settings)
+            measurements.append(measurement)
+            directory.log(to_records(measurement, task.name, method, settings.seeds))
+            advance(done, float(np.median(measurement.score)))
+
+        if not done:
+            measure()
+        while done < settings.steps:
+            until = min(next_measurement(done, settings), done + pace.steps_in_stretch)
+            stretch = partial(learner.advance, state, done, until)
+            state = pace.time(stretch, until - done)
+            check_losses(state.bad_step, method, settings)
+            done = until
+            advance(done, None)
+            if done == settings.steps or done % settings.evaluate_every == 0:
+                measure()
+            if signal.requested:
+                save()
+                raise InterruptedRunError(
+                    f"{METHODS[method].title}: stopped after step {done:,} of "
+                    f"{settings.steps:,}; the same command goes on from there."
+                )
+            if done == settings.steps or time.perf_counter() - saved_at > SAVE_EVERY:
+                save()
+
+        return Training(
+            method=method,
+            models=learner.models(state),
+            scores=np.asarray(learner.test(state)),
+            best_steps=tuple(map(int, state.best_step)),
+            measurements=measurements,
+            gradient=np.asarray(learner.measure(state, settings.steps)[2]),
+            seconds=seconds(),
+            milliseconds_per_step=pace.milliseconds,
+            milliseconds_per_draw=time_draws(partial(learner.draw, state)),
         )
-        return task.score(model(inputs), targets), jnp.mean(profile, axis=1)
 
-    # A stretch of steps is one call: Python is not in the loop. A last, shorter
-    # stretch compiles a second time.
-    start_all = jax.jit(jax.vmap(start))
-    train_stretch = jax.jit(
-        jax.vmap(lambda state, numbers: jax.lax.scan(step, state, numbers), (0, None))
+
+def next_measurement(done: int, settings: TrainingSettings) -> int:
+    """Returns after how many steps the next measurement is due."""
+    every = settings.evaluate_every
+    return min((done // every + 1) * every, settings.steps)
+
+
+def take_measurement(
+    learner: Learner, state: State, step: int, settings: TrainingSettings
+) -> tuple[State, Measurement]:
+    """Measures a state; the one returned has remembered it if it is the best."""
+    every = settings.evaluate_every
+    since = step - (max(step - 1, 0) // every) * every
+    kept, score, gradient = learner.measure(state, step)
+    return kept, Measurement(
+        step,
+        np.asarray(state.loss_sum) / (since or np.nan),
+        np.asarray(score),
+        np.min(gradient, axis=1),
+        np.max(gradient, axis=1),
     )
-    measure_all = jax.jit(jax.vmap(measure))
 
-    seeds = jnp.asarray(settings.seeds, jnp.uint32)
-    state = start_all(jax.vmap(jax.random.key)(seeds))
-    measurements: list[Measurement] = []
-    paces: list[float] = []
 
-    def record(step: int, loss: Float[np.ndarray, " seeds"]) -> None:
-        score, gradient = map(np.asarray, measure_all(state))
-        check_finite(score[:, None], step, method, settings.seeds)
-        measurements.append(Measurement(step, loss, score, gradient))
-        report(measurements[-1])
+def check_losses(
+    bad_step: Int[jax.Array, " seeds"], method: MethodName, settings: TrainingSettings
+) -> None:
+    """Stops a run that has had a loss that is not finite.
 
-    record(0, np.full(len(seeds), np.nan))
-    for first in range(0, settings.steps, settings.evaluate_every):
-        last = min(first + settings.evaluate_every, settings.steps)
-        tick = time.perf_counter()
-        state, losses = train_stretch(state, jnp.arange(first, last))
-        losses = np.asarray(losses)
-        paces.append((time.perf_counter() - tick) / (last - first))
-        check_finite(losses, first, method, settings.seeds)
-        record(last, np.mean(losses, axis=1))
+    Args:
+        bad_step: for each seed the first step with such a loss; -1 if there was none.
+        method: which method is trained.
+        settings: its settings.
 
-    merged = nnx.merge(graph, state.params, state.fixed)
-    models = [
-        jax.tree.map(lambda leaf, at=place: leaf[at], merged)
-        for place in range(len(seeds))
-    ]
-    pace = 1000 * float(np.median(paces[1:] or paces))
-    return Training(method, models, measurements, time.perf_counter() - began, pace)
+    Raises:
+        NonFiniteLossError: naming the seed and the step.
+    """
+    bad = np.asarray(bad_step)
+    if np.any(bad >= 0):
+        step = bad[bad >= 0].min()
+        check_finite(
+            np.where(bad == step, np.nan, 0), "loss at", int(step), method, settings
+        )
 
 
 def check_finite(
-    losses: Float[np.ndarray, "seeds steps"],
-    first: int,
+    values: Float[np.ndarray, " seeds"],
+    what: str,
+    step: int,
     method: MethodName,
-    seeds: tuple[int, ...],
+    settings: TrainingSettings,
 ) -> None:
-    """Stops a run whose loss, or score, is not finite.
+    """Stops a run where a number is not finite.
 
     Args:
-        losses: a number for each step of a stretch.
-        first: number of its first step.
-        method: which method was trained.
-        seeds: the seed of each row.
+        values: one for each seed.
+        what: what they are, for the error.
+        step: which step they belong to.
+        method: which method is trained.
+        settings: its settings.
 
     Raises:
-        NonFiniteLossError: naming the earliest such loss.
+        NonFiniteLossError: naming the seed and the step.
     """
-    rows, columns = np.nonzero(~np.isfinite(losses))
-    if rows.size:
-        at = int(np.argmin(columns))
-        row, column = int(rows[at]), int(columns[at])
-        raise NonFiniteLossError(
-            f"{METHODS[method].title}, seed {seeds[row]}: the loss is "
-            f"{losses[row, column]} at step {first + column}. Lower the learning rate."
-        )
+    for seed, value in zip(settings.seeds, values, strict=True):
+        if not np.isfinite(value):
+            raise NonFiniteLossError(
+                f"{METHODS[method].title}, seed {seed}: the {what} step {step} is "
+                "infinite or NaN. Lower the learning rate."
+            )

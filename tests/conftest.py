@@ -1,9 +1,20 @@
 """Strict JAX modes and fixtures for the whole suite."""
 
+import os
+import tempfile
+
 import jax
 import jax.numpy as jnp
 import pytest
 
+# Many tests compile the same programs. Workers and the processes that tests start find
+# them in one directory, which goes when the first process does.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="gradstab-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    jax.config.update("jax_compilation_cache_dir", _cache.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

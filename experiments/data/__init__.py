@@ -9,5 +9,5 @@ from .denoise import (
     denoise_baseline as denoise_baseline,
     denoise_batch as denoise_batch,
 )
-from .digits import DigitSplit as DigitSplit, load_digits as load_digits
+from .digits import DigitSplits as DigitSplits, load_digits as load_digits
 from .parenthesis import parenthesis_batch as parenthesis_batch

@@ -5,29 +5,30 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-TEST_IMAGES = 360
+SET_APART = 360
+Digits = tuple[Float[np.ndarray, "count 64 1"], Int[np.ndarray, " count"]]
 
 
-class DigitSplit(NamedTuple):
-    """Images as sequences of pixels, and their digits."""
+class DigitSplits(NamedTuple):
+    """Images as sequences of pixels, with their digits, in three parts."""
 
-    train_inputs: Float[np.ndarray, "train 64 1"]
-    train_targets: Int[np.ndarray, " train"]
-    test_inputs: Float[np.ndarray, "test 64 1"]
-    test_targets: Int[np.ndarray, " test"]
+    train: Digits
+    validation: Digits
+    test: Digits
 
 
-def load_digits(split_seed: int) -> DigitSplit:
-    """Loads the digits that come with scikit-learn, and sets 360 of 1797 apart.
+def load_digits(split_seed: int) -> DigitSplits:
+    """Loads the digits that come with scikit-learn, in three parts.
 
     Pixels are read row by row and scaled to [-1, 1]: a background of zeros would leave
     a state at 0, where modReLU has no gradient, until the first stroke.
 
     Args:
-        split_seed: seed of the permutation whose first images are the test set.
+        split_seed: seed of the permutation whose first 360 images are the test set and
+            whose next 360 the validation set.
 
     Returns:
-        The two parts; they share no image.
+        The three parts, of 1,077, 360 and 360 images; they share none.
 
     References:
         Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
@@ -38,6 +39,8 @@ def load_digits(split_seed: int) -> DigitSplit:
     images, digits = datasets.load_digits(return_X_y=True)
     inputs = (images[..., None] / 8 - 1).astype(np.float32)
     order = np.random.default_rng(split_seed).permutation(len(digits))
-    test, train = order[:TEST_IMAGES], order[TEST_IMAGES:]
+    test, validation, train = np.split(order, [SET_APART, 2 * SET_APART])
     targets = digits.astype(np.int32)
-    return DigitSplit(inputs[train], targets[train], inputs[test], targets[test])
+    return DigitSplits(
+        *((inputs[part], targets[part]) for part in (train, validation, test))
+    )

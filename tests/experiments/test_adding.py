@@ -8,9 +8,11 @@ def summary(method, *scores):
     return Summary(
         method=method,
         scores=scores,
+        best_steps=(1,) * len(scores),
         parameters=1,
         seconds=1.0,
         milliseconds_per_step=1.0,
+        waiting=0.01,
         gradient=(1e-5, 1.0),
         orthogonality=None,
         overshoot=None,

@@ -3,9 +3,10 @@ import numpy as np
 from experiments.adding import AddingSettings, adding_task
 from experiments.comparison import Comparison
 from experiments.figure import draw_figure
+from experiments.measurement import Measurement
 from experiments.methods import METHODS
 from experiments.settings import MethodName
-from experiments.training import Measurement, Training
+from experiments.training import Training
 
 
 def made_up(seeds):
@@ -13,13 +14,22 @@ def made_up(seeds):
     count = len(seeds)
     rows = np.arange(1.0, count + 1)
     measurements = [
-        Measurement(
-            step, rows, rows / (step + 10), np.outer(rows, 10.0 ** np.arange(-50, 4, 9))
-        )
-        for step in (0, 4)
+        Measurement(step, rows, rows / (step + 10), rows, rows) for step in (0, 4)
     ]
+    gradient = np.outer(rows, 10.0 ** np.arange(-50, 4, 9))
     trainings: dict[MethodName, Training] = {
-        method: Training(method, [], measurements, 1.0, 1.0) for method in METHODS
+        method: Training(
+            method=method,
+            models=[],
+            scores=rows,
+            best_steps=(4,) * count,
+            measurements=measurements,
+            gradient=gradient,
+            seconds=1.0,
+            milliseconds_per_step=1.0,
+            milliseconds_per_draw=0.1,
+        )
+        for method in METHODS
     }
     return Comparison(adding_task(settings), settings, trainings, {}, [])
 

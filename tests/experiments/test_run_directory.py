@@ -9,13 +9,13 @@ from experiments.run_directory import RunDirectory, SettingsError
 def test_writes_what_was_asked_measured_and_found(tmp_path):
     path = tmp_path / "run"
     with RunDirectory(path, AddingSettings(seeds=(3,))) as directory:
-        directory.log({"step": 1, "loss": 0.5})
+        directory.log([{"step": 1, "loss": 0.5}])
         # Flushed a line at a time: a reader need not wait for the end.
         assert json.loads((path / "metrics.jsonl").read_text()) == {
             "step": 1,
             "loss": 0.5,
         }
-        directory.log({"step": 2, "loss": None})
+        directory.log([{"step": 2, "loss": None}])
         assert not (path / "result.json").exists()
         directory.finish({"score": 1})
     assert len((path / "metrics.jsonl").read_text().splitlines()) == 2
@@ -32,13 +32,39 @@ def test_writes_what_was_asked_measured_and_found(tmp_path):
     ]
 
 
-def test_replaces_a_run_with_the_same_settings(tmp_path):
+def test_goes_on_with_a_run_of_the_same_settings_and_replaces_it_if_forced(tmp_path):
     with RunDirectory(tmp_path, AddingSettings()) as directory:
-        directory.log({"step": 1})
+        directory.log([{"step": 1}])
         directory.finish({})
-    with RunDirectory(tmp_path, AddingSettings(runs=tmp_path, force=True)):
+    same = AddingSettings(runs=tmp_path, force=True)
+    with RunDirectory(tmp_path, same) as directory:
+        directory.log([{"step": 2}])
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+        assert (tmp_path / "result.json").exists()
+    with RunDirectory(tmp_path, same, force=True):
         assert (tmp_path / "metrics.jsonl").read_text() == ""
         assert not (tmp_path / "result.json").exists()
+
+
+def test_drops_what_came_after_a_step(tmp_path):
+    def record(method, step):
+        return {"task": "adding", "method": method, "step": step}
+
+    with RunDirectory(tmp_path, AddingSettings()) as directory:
+        directory.log([record("rnn", 1), record("gru", 9), record("rnn", 2)])
+        assert directory.rewind("adding", "rnn", 1) == [record("rnn", 1)]
+        directory.log([record("rnn", 3)])
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 9, 3]
+
+
+@pytest.mark.error_text
+def test_names_damaged_settings(tmp_path):
+    (tmp_path / "settings.json").write_text('{"hidd')
+    with pytest.raises(SettingsError, match=r"settings\.json is damaged .*--force"):
+        RunDirectory(tmp_path, AddingSettings())
+    with RunDirectory(tmp_path, AddingSettings(), force=True):
+        assert json.loads((tmp_path / "settings.json").read_text())["hidden"] == 32
 
 
 @pytest.mark.error_text
@@ -59,4 +85,4 @@ def test_refuses_numbers_that_are_none(tmp_path):
         RunDirectory(tmp_path, AddingSettings()) as directory,
         pytest.raises(ValueError, match="Out of range float"),
     ):
-        directory.log({"loss": float("nan")})
+        directory.log([{"loss": float("nan")}])

@@ -38,6 +38,15 @@ def test_names_the_flag_of_a_bad_value(field):
     assert lines[0].startswith(f"--{field.replace('_', '-')} must ")
 
 
+@pytest.mark.parametrize("name", ["..", ".", "up/there", "/there"])
+def test_a_run_stays_below_the_directory_of_runs(name):
+    assert AddingSettings(name=name).problems()
+
+
+def test_settings_of_methods_that_are_not_trained_are_not_checked():
+    assert AddingSettings(methods=("rnn",), hidden=4).problems() == []
+
+
 def test_lists_every_problem():
     settings = AddingSettings(batch=0, length=1, seeds=(-1,))
     assert len(settings.problems()) == 3

@@ -1,11 +1,18 @@
 import dataclasses
-import functools
+import json
+import os
+import signal
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import pace, training as module
 from experiments.adding import AddingSettings, adding_task
+from experiments.checkpoints import Checkpoints
+from experiments.interruption import InterruptedRunError
+from experiments.run_directory import RunDirectory, SettingsError
+from experiments.settings import MethodName
 from experiments.training import NonFiniteLossError, check_finite, train
 
 SMALL = AddingSettings(
@@ -21,60 +28,167 @@ SMALL = AddingSettings(
 )
 
 
-@functools.cache
-def run(method, **changes):
+def run(path, method: MethodName = "rnn", advance=lambda step, score: None, **changes):
     settings = dataclasses.replace(SMALL, **changes)
-    reported = []
-    training = train(adding_task(settings), method, settings, reported.append)
-    assert reported == training.measurements
-    return training
+    with RunDirectory(path, settings) as directory:
+        return train(adding_task(settings), method, settings, directory, advance)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What each method does when nothing stops it."""
+    methods: tuple[MethodName, ...] = "rnn", "spectral_rnn"
+    paths = [tmp_path_factory.mktemp(name) for name in methods]
+    return {
+        name: (run(path, name), path) for name, path in zip(methods, paths, strict=True)
+    }
+
+
+def assert_equal(one, other):
+    """Holds two trainings, and the files they left, to the same bits."""
+    (one, one_path), (other, other_path) = one, other
+    np.testing.assert_array_equal(one.scores, other.scores)
+    np.testing.assert_array_equal(one.gradient, other.gradient)
+    assert one.best_steps == other.best_steps
+    files = [path / "metrics.jsonl" for path in (one_path, other_path)]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
-def test_measures_before_the_first_step_and_after_each_stretch(method):
-    training = run(method)
+def test_measures_before_the_first_step_and_after_each_stretch(whole, method):
+    training, _ = whole[method]
     assert [one.step for one in training.measurements] == [0, 3, 6]
+    assert training.gradient.shape == (2, 6)
     for one in training.measurements:
         assert one.score.shape == (2,)
-        assert one.gradient.shape == (2, 6)
+        assert np.all(one.smallest_gradient <= one.largest_gradient)
     # Every seed starts from the answer 0, and goes its own way.
     first, *_, last = training.measurements
     assert first.score[0] == first.score[1]
     assert len({first.score[0], last.score[0], last.score[1]}) == 3
-    assert np.all(np.isnan(training.measurements[0].loss))
-    assert np.all(np.isfinite(training.measurements[-1].loss))
+    assert np.all(np.isnan(first.loss))
+    assert np.all(np.isfinite(last.loss))
 
 
 @pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
-def test_seeds_side_by_side_are_seeds_one_by_one(method):
-    together, alone = run(method), run(method, seeds=(1,))
+def test_seeds_side_by_side_are_seeds_one_by_one(whole, method, tmp_path):
+    together, _ = whole[method]
+    alone = run(tmp_path, method, seeds=(1,))
     for both, one in zip(together.measurements, alone.measurements, strict=True):
         # Products of stacked matrices are summed in another order: a few roundings of
         # float32 a step.
         np.testing.assert_allclose(both.score[1], one.score[0], rtol=1e-5)
-        np.testing.assert_allclose(
-            both.gradient[1], one.gradient[0], rtol=1e-4, atol=1e-7
-        )
+    np.testing.assert_allclose(
+        together.gradient[1], alone.gradient[0], rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
-def test_the_models_are_those_that_were_measured(method):
-    inputs, targets = adding_task(SMALL).test
-    training = run(method)
-    scores = training.measurements[-1].score
-    for model, score in zip(training.models, scores, strict=True):
-        errors = jnp.mean((model(inputs) - targets) ** 2)
-        np.testing.assert_allclose(errors, score, rtol=1e-5)
+def test_the_models_are_those_that_validated_best(whole, method):
+    training, _ = whole[method]
+    task = adding_task(SMALL)
+    table = {one.step: one.score for one in training.measurements}
+    for place, (model, best) in enumerate(
+        zip(training.models, training.best_steps, strict=True)
+    ):
+        assert table[best][place] == min(scores[place] for scores in table.values())
+        for (inputs, targets), score in [
+            (task.validation, table[best][place]),
+            (task.test, training.scores[place]),
+        ]:
+            errors = jnp.mean((model(inputs) - targets) ** 2)
+            np.testing.assert_allclose(errors, score, rtol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    whole, tmp_path, monkeypatch, step
+):
+    monkeypatch.setattr(pace, "STRETCH", 0.0)  # a step at a time
+
+    def stop(done, score):
+        if done == step and score is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    message = f"tanh RNN: stopped after step {step} of 6"
+    with pytest.raises(InterruptedRunError, match=message):
+        run(tmp_path, advance=stop)
+    seen = []
+    resumed = run(tmp_path, advance=lambda done, score: seen.append(done))
+    assert min(seen) > step
+    assert_equal(whole["rnn"], (resumed, tmp_path))
+    assert resumed.seconds > 0
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 6])
+def test_an_end_without_warning_loses_nothing_either(
+    whole, tmp_path, monkeypatch, step
+):
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+
+    class PowerCutError(Exception):
+        pass
+
+    def stop(done, score):
+        if done == step and (score is not None or step == 2):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        run(tmp_path, advance=stop)
+    with (tmp_path / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"task": "add')  # half a line
+    assert_equal(whole["rnn"], (run(tmp_path), tmp_path))
+
+
+def test_a_run_that_has_ended_is_not_trained_again(whole, tmp_path):
+    run(tmp_path)
+    seen = []
+    again = run(tmp_path, advance=lambda done, score: seen.append(done))
+    assert seen == []
+    assert_equal(whole["rnn"], (again, tmp_path))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    whole, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+    run(tmp_path)
+    newest = tmp_path / "checkpoints" / "adding" / "rnn" / "6"
+    for file in newest.rglob("*"):
+        if file.is_file() and file.stat().st_size > 100:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    resumed = run(tmp_path)
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    assert_equal(whole["rnn"], (resumed, tmp_path))
+
+
+@pytest.mark.error_text
+def test_the_checkpoint_of_another_model_is_refused(tmp_path):
+    run(tmp_path)
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(
+        SettingsError, match=r"recurrent|dense_h.*4.*there, .*8.* asked"
+    ):
+        run(tmp_path, hidden=8)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path):
+    path = tmp_path / "checkpoints"
+    with Checkpoints(path) as saved:
+        saved.save(1, {"x": jnp.ones(3)}, {"format": 0})
+    with Checkpoints(path) as saved, pytest.raises(SettingsError, match="format 0"):
+        saved.restore({"x": jnp.zeros(3)})
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(NonFiniteLossError, match="tanh RNN, seed 0: .* at step [12]"):
-        run("rnn", seeds=(0,), learning_rate=1e38)
+        run(tmp_path, seeds=(0,), learning_rate=1e38)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0]
 
 
-def test_names_the_earliest_number_that_is_not_finite():
-    losses = np.ones((2, 3))
-    losses[0, 2], losses[1, 1] = np.nan, np.inf
-    with pytest.raises(NonFiniteLossError, match="seed 8: the loss is inf at step 11"):
-        check_finite(losses, 10, "rnn", (7, 8))
-    check_finite(np.ones((2, 3)), 0, "rnn", (7, 8))
+def test_names_the_seed_whose_number_is_not_finite():
+    settings = dataclasses.replace(SMALL, seeds=(7, 8))
+    with pytest.raises(NonFiniteLossError, match="seed 8: the loss at step 11 is"):
+        check_finite(np.array([1.0, np.inf]), "loss at", 11, "rnn", settings)
+    check_finite(np.ones(2), "loss at", 11, "rnn", settings)

@@ -1,0 +1,241 @@
+"""The compiled programs of one method on one task, every seed side by side."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+import gradstab as gs
+from experiments.gradient_profile import gradient_profile
+from experiments.methods import METHODS
+from experiments.sequence_model import SequenceModel
+from experiments.settings import MethodName, TrainingSettings
+from experiments.task import Batch, Task
+
+PROFILED_SEQUENCES = 64
+EVALUATED_AT_ONCE = 500  # sequences; the outputs of all of them are in memory
+
+
+class State(NamedTuple):
+    """All that training changes and needs to go on; a leading axis counts seeds.
+
+    Attributes:
+        params: what the optimizer moves.
+        fixed: the rest of the model.
+        optimizer: the state of the optimizer.
+        key: what training batches are drawn from; never used up.
+        loss_sum: sum of the losses since the last measurement.
+        bad_step: the first step whose loss was not finite; -1 if there was none.
+        best_params: `params` at the best measurement.
+        best_score: its validation score.
+        best_step: the steps taken by then.
+    """
+
+    params: Any
+    fixed: Any
+    optimizer: Any
+    key: Array
+    loss_sum: Float[Array, ""]
+    bad_step: Int[Array, ""]
+    best_params: Any
+    best_score: Float[Array, ""]
+    best_step: Int[Array, ""]
+
+
+class Learner:
+    """Trains and measures one method on one task.
+
+    Args:
+        task: what is learned.
+        method: what learns it.
+        settings: see the class.
+    """
+
+    def __init__(self, task: Task, method: MethodName, settings: TrainingSettings):
+        self._task = task
+        self._build = partial(build_model, task, method, settings)
+        outline = nnx.eval_shape(lambda: self._build(jax.random.key(0)))
+        self._graph = nnx.graphdef(outline)
+        self._optimizer = METHODS[method].optimizer(outline, settings)
+        self._start = jax.jit(jax.vmap(self._start_one))
+        self._advance = jax.jit(self._advance_all)
+        self._measure = jax.jit(jax.vmap(self._measure_one, in_axes=(0, None, None)))
+        self._test = jax.jit(jax.vmap(self._test_one, in_axes=(0, None)))
+        self._draw = jax.jit(self._draw_all)
+
+    def start(self, seeds: tuple[int, ...]) -> State:
+        """Builds the state before the first step."""
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+        return self._start(keys)
+
+    def advance(self, state: State, done: int, until: int) -> State:
+        """Takes training steps, each on batches that depend on its number alone.
+
+        How many are taken in one call changes no number.
+
+        Args:
+            state: the state after some steps.
+            done: how many.
+            until: how many there shall be.
+
+        Returns:
+            The state after `until` steps.
+        """
+        return self._advance(state, done, until, self._task.train)
+
+    def measure(
+        self, state: State, steps: int
+    ) -> tuple[State, Float[Array, " seeds"], Float[Array, "seeds time"]]:
+        """Validates, and remembers the parameters if they are the best so far.
+
+        Args:
+            state: the state after some steps.
+            steps: how many.
+
+        Returns:
+            The state with a new sum of losses; the validation score of each seed; and
+            ‖∂L/∂h_t‖, the mean over validation sequences.
+        """
+        return self._measure(state, steps, self._task.validation)
+
+    def test(self, state: State) -> Float[Array, " seeds"]:
+        """Scores the best parameters of each seed on the test set."""
+        return self._test(state, self._task.test)
+
+    def draw(self, state: State, count: int) -> Array:
+        """Draws the batches of some steps by themselves, for what that costs.
+
+        Args:
+            state: any state.
+            count: how many steps.
+
+        Returns:
+            A number for which every batch had to be drawn.
+        """
+        return self._draw(state.key, count, self._task.train)
+
+    def models(self, state: State) -> list[SequenceModel]:
+        """Builds the best model of each seed."""
+        merged = nnx.merge(self._graph, state.best_params, state.fixed)
+        return [
+            jax.tree.map(lambda leaf, at=place: leaf[at], merged)
+            for place in range(state.best_step.shape[0])
+        ]
+
+    def _start_one(self, key: Array) -> State:
+        model_key, data_key = jax.random.split(key)
+        _, params, fixed = nnx.split(self._build(model_key), nnx.Param, ...)
+        worst = -jnp.inf if self._task.higher_is_better else jnp.inf
+        return State(
+            params=params,
+            fixed=fixed,
+            optimizer=self._optimizer.init(params),
+            key=data_key,
+            loss_sum=jnp.zeros(()),
+            bad_step=jnp.array(-1),
+            best_params=params,
+            best_score=jnp.array(worst),
+            best_step=jnp.array(0),
+        )
+
+    def _advance_all(
+        self, state: State, done: Array, until: Array, train: Any
+    ) -> State:
+        step = jax.vmap(self._step_one, in_axes=(0, None, None))
+        return jax.lax.fori_loop(
+            done, until, lambda number, state: step(state, number, train), state
+        )
+
+    def _draw_all(self, keys: Array, count: Array, train: Any) -> Array:
+        def draw(key: Array, number: Array) -> Array:
+            inputs, targets = self._task.draw(_step_key(key, number), train)
+            return jnp.sum(inputs) + jnp.sum(targets.astype(inputs.dtype))
+
+        draws = jax.vmap(draw, in_axes=(0, None))
+        return jax.lax.fori_loop(
+            0,
+            count,
+            lambda number, total: total + draws(keys, number),
+            jnp.zeros(keys.shape),
+        )
+
+    def _step_one(self, state: State, number: Array, train: Any) -> State:
+        inputs, targets = self._task.draw(_step_key(state.key, number), train)
+
+        def loss(params: Any) -> Float[Array, ""]:
+            model = nnx.merge(self._graph, params, state.fixed)
+            return jnp.mean(self._task.losses(model(inputs), targets))
+
+        value, gradient = jax.value_and_grad(loss)(state.params)
+        updates, optimizer = self._optimizer.update(
+            gradient, state.optimizer, state.params
+        )
+        is_first_bad = ~jnp.isfinite(value) & (state.bad_step < 0)
+        return state._replace(
+            params=optax.apply_updates(state.params, updates),
+            optimizer=optimizer,
+            loss_sum=state.loss_sum + value,
+            bad_step=jnp.where(is_first_bad, number, state.bad_step),
+        )
+
+    def _measure_one(
+        self, state: State, steps: Array, validation: Batch
+    ) -> tuple[State, Array, Array]:
+        model = nnx.merge(self._graph, state.params, state.fixed)
+        score = self._score(model, validation)
+        inputs, targets = jax.tree.map(lambda x: x[:PROFILED_SEQUENCES], validation)
+        model = gs.nn.materialize(model)
+        profile = gradient_profile(
+            model.rnn.cell,
+            lambda outputs: self._task.losses(model.answer(outputs), targets),
+            inputs,
+        )
+        ahead = score - state.best_score
+        better = ahead > 0 if self._task.higher_is_better else ahead < 0
+        kept = state._replace(
+            loss_sum=jnp.zeros_like(state.loss_sum),
+            best_params=_where(better, state.params, state.best_params),
+            best_score=jnp.where(better, score, state.best_score),
+            best_step=jnp.where(better, steps, state.best_step),
+        )
+        return kept, score, jnp.mean(profile, axis=1)
+
+    def _test_one(self, state: State, test: Batch) -> Float[Array, ""]:
+        model = nnx.merge(self._graph, state.best_params, state.fixed)
+        return self._score(model, test)
+
+    def _score(self, model: SequenceModel, batch: Batch) -> Float[Array, ""]:
+        model = gs.nn.materialize(model)
+
+        def score_one(sequence: Batch) -> Float[Array, ""]:
+            inputs, targets = jax.tree.map(lambda x: x[None], sequence)
+            return self._task.scores(model(inputs), targets)[0]
+
+        return jnp.mean(jax.lax.map(score_one, batch, batch_size=EVALUATED_AT_ONCE))
+
+
+def build_model(
+    task: Task, method: MethodName, settings: TrainingSettings, key: Array
+) -> SequenceModel:
+    """Builds the untrained model of one seed."""
+    rngs = nnx.Rngs(key)
+    cell = METHODS[method].cell(task.in_features, settings, rngs)
+    return SequenceModel(
+        cell,
+        settings.hidden,
+        task.out_features,
+        every_step=task.every_step,
+        rngs=rngs,
+    )
+
+
+def _step_key(key: Array, number: int | Array) -> Array:
+    return jax.random.fold_in(key, number)
+
+
+def _where(condition: Array, chosen: Any, other: Any) -> Any:
+    return jax.tree.map(partial(jnp.where, condition), chosen, other)

@@ -1,0 +1,50 @@
+"""What is measured during a training, and how it is kept."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.settings import MethodName
+
+
+class Measurement(NamedTuple):
+    """What is known of each seed at one moment of the training."""
+
+    step: int
+    loss: Float[np.ndarray, " seeds"]  # mean since the measurement before; NaN at first
+    score: Float[np.ndarray, " seeds"]  # on the validation set
+    smallest_gradient: Float[np.ndarray, " seeds"]  # of ‖∂L/∂h_t‖ over time
+    largest_gradient: Float[np.ndarray, " seeds"]
+
+
+def to_records(
+    measurement: Measurement, task: str, method: MethodName, seeds: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Splits a measurement into one record for each seed, fit for JSON."""
+    columns = zip(*measurement[1:], strict=True)
+    return [
+        {"task": task, "method": method, "seed": seed, "step": measurement.step}
+        | {
+            name: None if math.isnan(value) else float(value)
+            for name, value in zip(Measurement._fields[1:], values, strict=True)
+        }
+        for seed, values in zip(seeds, columns, strict=True)
+    ]
+
+
+def from_records(records: Sequence[Mapping[str, Any]], seeds: int) -> list[Measurement]:
+    """Puts the records of one training of so many seeds together again."""
+    groups = [records[at : at + seeds] for at in range(0, len(records), seeds)]
+    return [
+        Measurement(
+            group[0]["step"],
+            *(
+                np.array([record[name] for record in group], np.float32)
+                for name in Measurement._fields[1:]
+            ),
+        )
+        for group in groups
+    ]
