@@ -44,21 +44,25 @@ class AddingSettings(TrainingSettings):
 
     Attributes:
         length: time steps of a sequence, T.
-        test_sequences: sequences that are tested on; as many are validated on.
+        validation_sequences: sequences that are validated on.
+        test_sequences: sequences that are tested on.
     """
 
     length: int = 200
-    test_sequences: int = 1000
+    validation_sequences: int = 1000
+    test_sequences: int = 10_000
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         found = super().problems()
         if self.length < 2:
             found.append(f"--length must be at least 2, got {self.length}.")
-        if self.test_sequences < 1:
-            found.append(
-                f"--test-sequences must be at least 1, got {self.test_sequences}."
-            )
+        for flag, count in [
+            ("--validation-sequences", self.validation_sequences),
+            ("--test-sequences", self.test_sequences),
+        ]:
+            if count < 1:
+                found.append(f"{flag} must be at least 1, got {count}.")
         return found
 
 
@@ -95,7 +99,9 @@ def adding_task(settings: AddingSettings) -> Task:
         out_features=1,
         train=(),
         draw=lambda key, _: draw(key, batch=settings.batch),
-        validation=draw(jax.random.key(VALIDATION_KEY), batch=settings.test_sequences),
+        validation=draw(
+            jax.random.key(VALIDATION_KEY), batch=settings.validation_sequences
+        ),
         test=draw(jax.random.key(TEST_KEY), batch=settings.test_sequences),
         losses=squared_errors,
         scores=squared_errors,

@@ -9,7 +9,7 @@ from experiments.methods import METHODS
 from experiments.progress import progress
 from experiments.run_directory import RunDirectory
 from experiments.settings import MethodName, TrainingSettings
-from experiments.summary import NOTES, QUANTITIES, Summary, summarize
+from experiments.summary import NOTES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
 from experiments.training import Training, train
@@ -37,17 +37,17 @@ class Comparison:
         """Prints the table, the baseline, the budget and the claims."""
         seeds = " ".join(map(str, self.settings.seeds))
         summaries = self.summaries.values()
-        columns = [summary.column() for summary in summaries]
+        columns = [summary.quantities() for summary in summaries]
         print(
             f"{self.task.title}: {self.settings.steps:,} steps of "
-            f"{self.settings.batch} sequences, seeds {seeds}"
+            f"{self.settings.batch} sequences, seeds: {seeds}"
         )
         print_table(
             (
                 f"test {self.task.score_label}",
                 *(summary.title for summary in summaries),
             ),
-            list(zip(QUANTITIES, *columns, strict=True)),
+            [(label, *(column[label] for column in columns)) for label in columns[0]],
         )
         print(*NOTES, sep="\n")
         print(f"{self.task.baseline_label}: {self.task.baseline:.4f}")

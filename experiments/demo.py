@@ -26,7 +26,7 @@ class DemoSettings:
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
-    adding_steps: int = 5000
+    adding_steps: int = 4500
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
     runs: Path = Path("runs")

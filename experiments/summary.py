@@ -58,36 +58,26 @@ class Summary:
         """The smallest ‖∂L/∂h_t‖ over the largest."""
         return min(self.gradient) / (max(self.gradient) or 1)
 
-    def column(self) -> list[str]:
-        """The cells of a table, beside `QUANTITIES`."""
-        return [
-            f"{self.median:.4f}",
-            f"{min(self.scores):.4f}",
-            f"{max(self.scores):.4f}",
-            f"{self.parameters:,}",
-            f"{self.seconds:.1f}",
-            _or_dash(self.milliseconds_per_step, ".2f"),
-            _or_dash(self.waiting, ".1%"),
-            f"{min(self.gradient):.1e}",
-            f"{max(self.gradient):.1e}",
-            _or_dash(self.orthogonality, ".0e"),
-            _or_dash(self.overshoot, ".0e"),
-        ]
+    def quantities(self) -> dict[str, str]:
+        """The rows of a table, each with its label."""
+        spread = {
+            "median over seeds": f"{self.median:.4f}",
+            "lowest": f"{min(self.scores):.4f}",
+            "highest": f"{max(self.scores):.4f}",
+        }
+        return {
+            **(spread if len(self.scores) > 1 else {"one seed": f"{self.median:.4f}"}),
+            "parameters": f"{self.parameters:,}",
+            "seconds, with compilation": f"{self.seconds:.1f}",
+            "milliseconds a step": _or_dash(self.milliseconds_per_step, ".2f"),
+            "of it waiting for data": _or_dash(self.waiting, ".1%"),
+            "smallest ‖∂L/∂hₜ‖ over time": f"{min(self.gradient):.1e}",
+            "largest ‖∂L/∂hₜ‖ over time": f"{max(self.gradient):.1e}",
+            "‖QᵀQ - I‖₁ of orthogonal Q": _or_dash(self.orthogonality, ".0e"),
+            "singular values leave by": _or_dash(self.overshoot, ".0e"),
+        }
 
 
-QUANTITIES = (
-    "median over seeds",
-    "lowest",
-    "highest",
-    "parameters",
-    "seconds, with compilation",
-    "milliseconds a step",
-    "of it waiting for data",
-    "smallest ‖∂L/∂hₜ‖ over time",
-    "largest ‖∂L/∂hₜ‖ over time",
-    "‖QᵀQ - I‖₁ of orthogonal Q",
-    "singular values leave by",
-)
 NOTES = (
     "Scores: on the test set, of the parameters that scored best in validation.",
     "‖∂L/∂hₜ‖: after training, mean over validation sequences, median over seeds.",

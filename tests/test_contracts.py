@@ -338,3 +338,20 @@ def test_the_constraint_outlives_other_optimizers(make, optimizer):
         (params, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, length=1000))(start)
     trained = nnx.merge(graph, params, rest)
     assert_in_set(trained, trained())
+
+
+@pytest.mark.parametrize(
+    ("make", "base"),
+    [
+        (gs.nn.Unconstrained, lambda p: jnp.zeros((5, 5))),
+        (gs.nn.Cayley, lambda p: jnp.eye(5)),
+        (gs.nn.ScaledCayley, lambda p: jnp.diag(p.signs[...])),
+        (gs.nn.Exponential, lambda p: p.base[...]),
+        (gs.nn.Householder, lambda p: jnp.diag(p.signs[...])),
+        (gs.nn.SVD, lambda p: jnp.eye(5)),
+        (gs.nn.SpectralNormalized, lambda p: jnp.zeros((5, 5))),
+    ],
+)
+def test_zero_coordinates_give_exactly_the_base(make, base):
+    parametrization = at_random(make((5, 5), rngs=nnx.Rngs(0)), 0.0)
+    np.testing.assert_array_equal(parametrization(), base(parametrization))

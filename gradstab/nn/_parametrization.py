@@ -73,6 +73,13 @@ class Parametrization(nnx.Module):
             )
         return matrix.astype(self.param_dtype)
 
+    def __getitem__(self, index: Any) -> Array:
+        """Refuses: a stock layer must not take coordinates for the matrix."""
+        raise TypeError(
+            f"A layer reads a {type(self).__name__} that has not been built: call "
+            "`gradstab.nn.materialize(model)(...)`, once for any number of calls."
+        )
+
     def assign(self, matrix: Matrix, *, project: bool = False) -> None:
         """Sets the coordinates so that the next call returns `matrix`.
 

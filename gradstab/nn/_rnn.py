@@ -41,6 +41,9 @@ class RNN(nnx.Module):
             recomputes the others; best if k divides the length.
         rngs: source of the `carry` and `draw` keys of cells that need them. None to
             pass `rngs` on each call, or for a cell that needs no key.
+
+    Raises:
+        ValueError: if `cell` is no recurrent cell, or a number is no integer >= 1.
     """
 
     def __init__(
@@ -55,6 +58,10 @@ class RNN(nnx.Module):
         checkpoint_every: int | None = None,
         rngs: nnx.Rngs | nnx.RngStream | None = None,
     ):
+        if not hasattr(cell, "initialize_carry"):
+            raise ValueError(
+                f"`cell` must be a recurrent cell, got {type(cell).__name__}."
+            )
         check_integer("unroll", unroll, 1)
         if checkpoint_every is not None:
             check_integer("checkpoint_every", checkpoint_every, 1)

@@ -10,7 +10,9 @@ from experiments.training import Training
 
 
 def made_up(seeds):
-    settings = AddingSettings(length=6, steps=4, seeds=seeds, test_sequences=2)
+    settings = AddingSettings(
+        length=6, steps=4, seeds=seeds, validation_sequences=2, test_sequences=2
+    )
     count = len(seeds)
     rows = np.arange(1.0, count + 1)
     measurements = [

@@ -18,6 +18,7 @@ BAD = {
     "seeds": (1, 1),
     "name": "up/there",
     "length": 1,
+    "validation_sequences": 0,
     "test_sequences": 0,
 }
 

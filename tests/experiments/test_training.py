@@ -23,6 +23,7 @@ SMALL = AddingSettings(
     batch=8,
     steps=6,
     evaluate_every=3,
+    validation_sequences=16,
     test_sequences=16,
     seeds=(0, 1),
 )

@@ -103,3 +103,14 @@ def test_gives_an_abstract_model():
         )
     )
     assert model.kernel.vectors.shape == (4, 4)
+
+
+def test_an_unbuilt_layer_says_what_to_call():
+    model = gs.nn.constrain(
+        nnx.Linear(4, 4, rngs=nnx.Rngs(0)),
+        nnx.PathContains("kernel"),
+        lambda shape: gs.nn.Cayley(shape, rngs=nnx.Rngs(0)),
+    )
+    with pytest.raises(TypeError, match="reads a Cayley .* `gradstab.nn.materialize"):
+        model(jnp.ones((2, 4)))
+    assert gs.nn.materialize(model)(jnp.ones((2, 4))).shape == (2, 4)

@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -155,6 +157,29 @@ def test_bidirectional():
     np.testing.assert_allclose(outputs[:1, :4, 4:], alone, atol=1e-6)
 
 
+def test_stacked_layers_with_padding_are_layers_on_shorter_sequences():
+    lower = gs.nn.RNN(gs.nn.OrthogonalCell(3, 4, rngs=nnx.Rngs(0)), reverse=True)
+    upper = gs.nn.RNN(gs.nn.GRUCell(4, 5, rngs=nnx.Rngs(1)))
+    lengths = jnp.array([4, 6])
+    outputs = upper(lower(INPUTS, seq_lengths=lengths), seq_lengths=lengths)
+    for row, length in enumerate((4, 6)):
+        alone = upper(lower(INPUTS[row, :length]))
+        np.testing.assert_allclose(outputs[row, :length], alone, atol=1e-6)
+        np.testing.assert_array_equal(outputs[row, length:], 0)
+
+
+@pytest.mark.parametrize("hidden", [1, 3])
+@pytest.mark.parametrize(
+    "kind", [gs.nn.OrthogonalCell, gs.nn.GRUCell, gs.nn.LSTMCell, gs.nn.SpectralRNNCell]
+)
+def test_one_hidden_unit_and_an_odd_number(kind, hidden):
+    rnn = gs.nn.RNN(kind(3, hidden, rngs=nnx.Rngs(0)))
+    value, slope = jax.value_and_grad(loss)(rnn, INPUTS)
+    assert np.isfinite(value)
+    for leaf in jax.tree.leaves(slope):
+        assert np.all(np.isfinite(leaf))
+
+
 @pytest.mark.parametrize("make", [nnx.SimpleCell, nnx.GRUCell, nnx.LSTMCell])
 def test_takes_stock_cells(make):
     cell = make(3, 4, rngs=nnx.Rngs(0))
@@ -226,6 +251,10 @@ def test_seeds_under_vmap():
             r"`seq_lengths` must lie in \[0, 6\]",
         ),
         (lambda: gs.nn.RNN(Noisy(3, 3))(INPUTS), "`rngs` is required: Noisy draws"),
+        (
+            lambda: gs.nn.RNN(cast(Any, nnx.Linear(3, 4, rngs=nnx.Rngs(0)))),
+            "`cell` must be a recurrent cell, got Linear",
+        ),
         (lambda: gs.nn.RNN(elman(), unroll=0), "`unroll` must be an integer >= 1"),
         (
             lambda: gs.nn.RNN(elman(), checkpoint_every=0),

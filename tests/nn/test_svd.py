@@ -75,6 +75,16 @@ def test_radius_above_the_center_keeps_the_upper_bound():
     np.testing.assert_allclose(singular_values(parametrization()), 0.3, rtol=1e-4)
 
 
+def test_a_radius_of_the_center_holds_singular_values_down_to_zero():
+    parametrization = make((4, 4), center=1.0, radius=1.0)
+    matrix = jnp.diag(jnp.array([0.0, 0.5, 1.5, 2.0]))
+    parametrization.assign(matrix)
+    np.testing.assert_allclose(parametrization(), matrix, atol=1e-6)
+    gradient = jax.grad(lambda p: jnp.sum(p() ** 3))(parametrization)
+    for leaf in jax.tree.leaves(gradient):
+        assert np.all(np.isfinite(leaf))
+
+
 def test_projection_cuts_the_singular_values():
     matrix = jnp.diag(jnp.array([0.2, 1.0, 3.0]))
     parametrization = make((3, 3), radius=0.1)
