@@ -15,6 +15,7 @@ import tyro
 from experiments.catalog import EXPERIMENTS
 from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
+from experiments.diagnose import DiagnoseSettings, run_diagnosis
 from experiments.interruption import InterruptedRunError
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
@@ -22,17 +23,19 @@ from experiments.settings import TrainingSettings
 from experiments.table import print_table
 from experiments.training import NonFiniteLossError
 
+
+@dataclass(frozen=True)
+class ListSettings:
+    """Lists the experiments."""
+
+
+Command = ListSettings | DemoSettings | DiagnoseSettings | TrainingSettings
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
     DataError: 2,
     NonFiniteLossError: 4,
     InterruptedRunError: 5,
 }
-
-
-@dataclass(frozen=True)
-class ListSettings:
-    """Lists the experiments."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,10 +56,13 @@ def main(arguments: Sequence[str]) -> int:
         print(*problems, sep="\n", file=sys.stderr)
         return 2
     try:
-        if isinstance(settings, DemoSettings):
-            run_demo(settings)
-        else:
-            run_experiment(settings)
+        match settings:
+            case DemoSettings():
+                run_demo(settings)
+            case DiagnoseSettings():
+                run_diagnosis(settings)
+            case _:
+                run_experiment(settings)
     except tuple(EXIT_CODES) as error:
         print(error, file=sys.stderr)
         return EXIT_CODES[type(error)]
@@ -69,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str]) -> ListSettings | DemoSettings | TrainingSettings:
+def parse(arguments: Sequence[str]) -> Command:
     """Turns a command line into settings; exits with code 2 if it cannot.
 
     Args:
@@ -84,6 +90,7 @@ def parse(arguments: Sequence[str]) -> ListSettings | DemoSettings | TrainingSet
     defaults = {
         "list": ListSettings(),
         "demo": DemoSettings(),
+        "diagnose": DiagnoseSettings(tyro.MISSING),
         **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
     }
     descriptions = {name: found.summary for name, found in EXPERIMENTS.items()}

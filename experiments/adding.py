@@ -57,13 +57,7 @@ class AddingSettings(TrainingSettings):
         found = super().problems()
         if self.length < 2:
             found.append(f"--length must be at least 2, got {self.length}.")
-        for flag, count in [
-            ("--validation-sequences", self.validation_sequences),
-            ("--test-sequences", self.test_sequences),
-        ]:
-            if count < 1:
-                found.append(f"{flag} must be at least 1, got {count}.")
-        return found
+        return found + self.below_one(("validation_sequences", "test_sequences"))
 
 
 PRESETS: Mapping[Preset, AddingSettings] = {
@@ -115,7 +109,9 @@ def adding_task(settings: AddingSettings) -> Task:
     )
 
 
-def adding_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
+def adding_checks(
+    task: Task, summaries: Mapping[MethodName, Summary]
+) -> Sequence[Check]:
     """Tests whether Spectral-RNN solves what the plain RNN does not begin."""
     if not {"rnn", "spectral_rnn"} <= set(summaries):
         return []

@@ -1,9 +1,11 @@
 """Training every method on one task, and what is said of it."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from experiments.diagnosis import diagnose
 from experiments.experiment import Check, Experiment
 from experiments.methods import METHODS
 from experiments.progress import progress
@@ -12,7 +14,7 @@ from experiments.settings import MethodName, TrainingSettings
 from experiments.summary import NOTES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
-from experiments.training import Training, train
+from experiments.training import NonFiniteLossError, Training, train
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,27 @@ def compare(
 
     Returns:
         The comparison.
+
+    Raises:
+        NonFiniteLossError: see `train`; `diagnosis.json` then says what the gradients
+            of the last sound state do.
     """
     task = experiment.task(settings)
+    directory.note(task.noted)
     trainings: dict[MethodName, Training] = {}
     for method in settings.methods:
         label = f"{task.name}, {METHODS[method].title}"
         with progress(label, settings.steps) as advance:
-            trainings[method] = train(task, method, settings, directory, advance)
+            try:
+                trainings[method] = train(task, method, settings, directory, advance)
+            except NonFiniteLossError:
+                found = diagnose(task, method, settings, directory)
+                if found:
+                    print("diagnosis:", directory.diagnose(found), file=sys.stderr)
+                raise
     summaries: dict[MethodName, Summary] = {
         method: summarize(done) for method, done in trainings.items()
     }
     return Comparison(
-        task, settings, trainings, summaries, experiment.checks(summaries)
+        task, settings, trainings, summaries, experiment.checks(task, summaries)
     )

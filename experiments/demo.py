@@ -65,7 +65,9 @@ def run_demo(settings: DemoSettings) -> Sequence[Comparison]:
     Returns:
         What was measured.
     """
-    with RunDirectory(settings.runs / "demo", settings, force=True) as directory:
+    with RunDirectory(
+        settings.runs / "demo", "demo", settings, force=True
+    ) as directory:
         comparisons = [
             compare(experiment, chosen, directory)
             for experiment, chosen in settings.parts()

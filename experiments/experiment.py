@@ -1,7 +1,7 @@
 """What an experiment is: a task, its settings, and the claims it tests."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.settings import MethodName, Preset, TrainingSettings
@@ -39,6 +39,7 @@ class Experiment:
         presets: its settings.
         task: makes the task.
         checks: tests the claims on the summaries of the methods that ran.
+        published: the test scores of the papers, in the setting of the preset `paper`.
     """
 
     summary: str
@@ -47,4 +48,5 @@ class Experiment:
     duration: str
     presets: Mapping[Preset, TrainingSettings]
     task: Callable[[Any], Task]
-    checks: Callable[[Mapping[MethodName, Summary]], Sequence[Check]]
+    checks: Callable[[Task, Mapping[MethodName, Summary]], Sequence[Check]]
+    published: Mapping[MethodName, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from experiments.training import Training
 _LOOKS: dict[MethodName, dict[str, Any]] = {
     "rnn": {"color": "#D55E00", "linestyle": (0, (4, 1.5)), "zorder": 3},
     "gru": {"color": "#E69F00", "linestyle": (0, (1.5, 1))},
+    "lstm": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1))},
     "scornn": {"color": "#0072B2"},
     "spectral_rnn": {"color": "#009E73"},
 }

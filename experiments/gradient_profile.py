@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import gradstab as gs
+from experiments.zero_carry import zero_carry
 
 
 def gradient_profile(
@@ -34,7 +35,7 @@ def gradient_profile(
     """
     cell = gs.nn.materialize(cell)
     inputs = jnp.moveaxis(inputs, 1, 0)
-    start = cell.initialize_carry(inputs.shape[1:], nnx.Rngs(0))
+    start = zero_carry(cell, inputs.shape[1:])
     still = jax.tree.map(
         lambda x: jnp.zeros((inputs.shape[0], *x.shape), x.dtype), start
     )

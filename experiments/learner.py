@@ -64,6 +64,7 @@ class Learner:
         self._start = jax.jit(jax.vmap(self._start_one))
         self._advance = jax.jit(self._advance_all)
         self._measure = jax.jit(jax.vmap(self._measure_one, in_axes=(0, None, None)))
+        self._norms = jax.jit(jax.vmap(self._norms_one, in_axes=(0, None)))
         self._test = jax.jit(jax.vmap(self._test_one, in_axes=(0, None)))
         self._draw = jax.jit(self._draw_all)
 
@@ -101,6 +102,17 @@ class Learner:
             ‖∂L/∂h_t‖, the mean over validation sequences.
         """
         return self._measure(state, steps, self._task.validation)
+
+    def norms(self, state: State) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Measures each parameter, and the gradient of the validation loss in it.
+
+        Args:
+            state: any state.
+
+        Returns:
+            Two tables of Frobenius norms under the parameters' paths.
+        """
+        return self._norms(state, self._task.validation)
 
     def test(self, state: State) -> Float[Array, " seeds"]:
         """Scores the best parameters of each seed on the test set."""
@@ -165,12 +177,9 @@ class Learner:
 
     def _step_one(self, state: State, number: Array, train: Any) -> State:
         inputs, targets = self._task.draw(_step_key(state.key, number), train)
-
-        def loss(params: Any) -> Float[Array, ""]:
-            model = nnx.merge(self._graph, params, state.fixed)
-            return jnp.mean(self._task.losses(model(inputs), targets))
-
-        value, gradient = jax.value_and_grad(loss)(state.params)
+        value, gradient = jax.value_and_grad(self._loss)(
+            state.params, state.fixed, inputs, targets
+        )
         updates, optimizer = self._optimizer.update(
             gradient, state.optimizer, state.params
         )
@@ -204,6 +213,19 @@ class Learner:
         )
         return kept, score, jnp.mean(profile, axis=1)
 
+    def _norms_one(
+        self, state: State, validation: Batch
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        inputs, targets = jax.tree.map(lambda x: x[:PROFILED_SEQUENCES], validation)
+        gradient = jax.grad(self._loss)(state.params, state.fixed, inputs, targets)
+        return _norms_by_path(state.params), _norms_by_path(gradient)
+
+    def _loss(
+        self, params: Any, fixed: Any, inputs: Array, targets: Array
+    ) -> Float[Array, ""]:
+        model = nnx.merge(self._graph, params, fixed)
+        return jnp.mean(self._task.losses(model(inputs), targets))
+
     def _test_one(self, state: State, test: Batch) -> Float[Array, ""]:
         model = nnx.merge(self._graph, state.best_params, state.fixed)
         return self._score(model, test)
@@ -235,6 +257,16 @@ def build_model(
 
 def _step_key(key: Array, number: int | Array) -> Array:
     return jax.random.fold_in(key, number)
+
+
+def _norms_by_path(tree: Any) -> dict[str, Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): jnp.linalg.norm(
+            leaf.ravel()
+        )
+        for path, leaf in leaves
+    }
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:

@@ -10,7 +10,7 @@ from flax import nnx
 from flax.typing import Initializer
 
 import gradstab as gs
-from experiments.optimizers import adam, slow_coordinates, unit_reflectors
+from experiments.optimizers import one_rate, slow_coordinates, unit_reflectors
 from experiments.settings import MethodName, TrainingSettings
 
 
@@ -38,6 +38,7 @@ def rnn(
         in_features,
         settings.hidden,
         recurrent_kernel_init=nnx.initializers.normal(settings.hidden**-0.5),
+        dtype=settings.dtype,
         rngs=rngs,
     )
 
@@ -46,7 +47,16 @@ def gru(
     in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
 ) -> nnx.RNNCellBase:
     """Flax's gated recurrent unit."""
-    return nnx.GRUCell(in_features, settings.hidden, rngs=rngs)
+    return nnx.GRUCell(in_features, settings.hidden, dtype=settings.dtype, rngs=rngs)
+
+
+def lstm(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """Flax's long short-term memory."""
+    return nnx.OptimizedLSTMCell(
+        in_features, settings.hidden, dtype=settings.dtype, rngs=rngs
+    )
 
 
 def scornn(
@@ -60,6 +70,7 @@ def scornn(
         recurrent=gs.nn.ScaledCayley(shape, negatives=settings.negatives, rngs=rngs),
         activation_fn=gs.nn.modrelu,
         kernel_init=symmetric_uniform(0.01),
+        dtype=settings.dtype,
         rngs=rngs,
     )
 
@@ -74,6 +85,7 @@ def spectral_rnn(
         reflectors=settings.reflectors,
         radius=settings.radius,
         kernel_init=nnx.initializers.glorot_uniform(),
+        dtype=settings.dtype,
         rngs=rngs,
     )
 
@@ -88,8 +100,9 @@ def symmetric_uniform(limit: float) -> Initializer:
 
 
 METHODS: dict[MethodName, Method] = {
-    "rnn": Method("tanh RNN", rnn, adam),
-    "gru": Method("GRU", gru, adam),
+    "rnn": Method("tanh RNN", rnn, one_rate),
+    "gru": Method("GRU", gru, one_rate),
+    "lstm": Method("LSTM", lstm, one_rate),
     "scornn": Method("scoRNN", scornn, slow_coordinates),
     "spectral_rnn": Method("Spectral-RNN", spectral_rnn, unit_reflectors),
 }

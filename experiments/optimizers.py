@@ -8,29 +8,33 @@ from flax import nnx
 import gradstab as gs
 from experiments.settings import TrainingSettings
 
+RULES = {"adam": optax.adam, "rmsprop": optax.rmsprop}
 
-def adam(model: nnx.Module, settings: TrainingSettings) -> optax.GradientTransformation:
-    """Adam on everything."""
-    return optax.adam(settings.learning_rate)
+
+def one_rate(
+    model: nnx.Module, settings: TrainingSettings
+) -> optax.GradientTransformation:
+    """One rule and one rate for everything."""
+    return RULES[settings.optimizer](settings.learning_rate)
 
 
 def slow_coordinates(
     model: nnx.Module, settings: TrainingSettings
 ) -> optax.GradientTransformation:
-    """RMSprop at a rate of its own on coordinates, Adam on the rest."""
+    """RMSprop at a rate of its own on coordinates."""
     return partition(
         model,
         coordinates=optax.rmsprop(settings.coordinate_learning_rate),
-        weights=optax.adam(settings.learning_rate),
+        weights=one_rate(model, settings),
     )
 
 
 def unit_reflectors(
     model: nnx.Module, settings: TrainingSettings
 ) -> optax.GradientTransformation:
-    """Adam on everything, and reflectors of unit length after each step."""
-    adam = optax.adam(settings.learning_rate)
-    return partition(model, coordinates=optax.chain(adam, unit_columns()), weights=adam)
+    """One rule and one rate, and reflectors of unit length after each step."""
+    rule = one_rate(model, settings)
+    return partition(model, coordinates=optax.chain(rule, unit_columns()), weights=rule)
 
 
 def partition(

@@ -91,7 +91,9 @@ def pixel_digits_task(settings: PixelDigitsSettings) -> Task:
     )
 
 
-def pixel_digits_checks(summaries: Mapping[MethodName, Summary]) -> Sequence[Check]:
+def pixel_digits_checks(
+    task: Task, summaries: Mapping[MethodName, Summary]
+) -> Sequence[Check]:
     """Tests whether what is constrained reads better than the plain RNN."""
     if "rnn" not in summaries:
         return []

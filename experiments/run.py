@@ -1,7 +1,11 @@
 """Running one experiment, from settings to a run directory."""
 
+import jax
+
 from experiments.catalog import EXPERIMENTS
 from experiments.comparison import Comparison, compare
+from experiments.devices import chosen_device
+from experiments.events import Events
 from experiments.figure import draw_figure
 from experiments.run_directory import RunDirectory
 from experiments.settings import TrainingSettings
@@ -24,7 +28,13 @@ def run_experiment(settings: TrainingSettings) -> Comparison:
         if type(settings) is type(experiment.presets["quick"])
     )
     path = settings.runs / (settings.name or name)
-    with RunDirectory(path, settings, force=settings.force) as directory:
+    events = Events(path / "tensorboard") if settings.tensorboard else None
+    with (
+        jax.default_device(chosen_device(settings.device)),
+        RunDirectory(
+            path, name, settings, force=settings.force, events=events
+        ) as directory,
+    ):
         comparison = compare(experiment, settings, directory)
         directory.finish(comparison.to_dict())
         files = draw_figure([comparison], directory.path / "figures" / name)

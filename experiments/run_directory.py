@@ -9,18 +9,41 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import jax
 
 import gradstab as gs
 
-_CONTENTS = ("settings.json", "run.json", "metrics.jsonl", "result.json")
-_PLACE = ("runs", "name", "force")  # settings that change no number
+_CONTENTS = (
+    "settings.json",
+    "run.json",
+    "metrics.jsonl",
+    "result.json",
+    "diagnosis.json",
+    "figures",
+    "checkpoints",
+    "tensorboard",
+)
+# Settings that change no number, or only which files it is computed from.
+_PLACE = ("runs", "name", "force", "data_dir", "tensorboard", "save_every")
 
 
 class SettingsError(Exception):
     """A run cannot start as asked."""
+
+
+class Sink(Protocol):
+    """Takes the measurements of a run beside `metrics.jsonl`."""
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Takes the record of one seed and measurement."""
+
+    def rewind(self, step: int) -> None:
+        """Drops what came after a step."""
+
+    def close(self) -> None:
+        """Takes no more."""
 
 
 class RunDirectory:
@@ -33,24 +56,35 @@ class RunDirectory:
 
     Args:
         path: the directory; made if it is missing.
+        experiment: what is run.
         settings: a dataclass of settings.
         force: whether to start again, and drop what is there.
+        events: what else takes the measurements.
 
     Raises:
         SettingsError: if a run with other settings is there and `force` is False.
     """
 
-    def __init__(self, path: Path, settings: Any, *, force: bool = False):
+    def __init__(
+        self,
+        path: Path,
+        experiment: str,
+        settings: Any,
+        *,
+        force: bool = False,
+        events: Sink | None = None,
+    ):
         wanted = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
         wanted = {name: value for name, value in wanted.items() if name not in _PLACE}
+        wanted = {"experiment": experiment, **wanted}
         self.path = path
         there = path / "settings.json"
         if force and there.exists():
-            for old in (*_CONTENTS, "figures", "checkpoints"):
+            for old in _CONTENTS:
                 shutil.rmtree(path / old, ignore_errors=True)
                 (path / old).unlink(missing_ok=True)
         elif there.exists():
-            differing = _differences(_read(there), wanted)
+            differing = _differences(read_json(there), wanted)
             if differing:
                 raise SettingsError(
                     f"{path} holds a run with other settings ({'; '.join(differing)}); "
@@ -58,14 +92,18 @@ class RunDirectory:
                 )
         (path / "figures").mkdir(parents=True, exist_ok=True)
         self._write("settings.json", wanted)
-        self._write("run.json", circumstances())
+        self._circumstances = circumstances()
+        self.note({})
         self._metrics = (path / "metrics.jsonl").open("a")
+        self._events = events
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._metrics.close()
+        if self._events:
+            self._events.close()
 
     def checkpoints(self, task: str, method: str) -> Path:
         """Names the directory of the checkpoints of one training."""
@@ -75,6 +113,8 @@ class RunDirectory:
         """Adds lines to `metrics.jsonl`."""
         for record in records:
             self._metrics.write(json.dumps(record, allow_nan=False) + "\n")
+            if self._events:
+                self._events.add(record)
         self._metrics.flush()
 
     def rewind(self, task: str, method: str, step: int) -> list[dict[str, Any]]:
@@ -105,7 +145,19 @@ class RunDirectory:
         lines = [json.dumps(record, allow_nan=False) + "\n" for record in kept]
         self._replace("metrics.jsonl", "".join(lines))
         self._metrics = path.open("a")
+        if self._events:
+            self._events.rewind(step)
         return [one for one in kept if (one["task"], one["method"]) == (task, method)]
+
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Adds to `run.json`."""
+        self._circumstances |= facts
+        self._write("run.json", self._circumstances)
+
+    def diagnose(self, found: Mapping[str, Any]) -> Path:
+        """Writes `diagnosis.json`."""
+        self._write("diagnosis.json", found)
+        return self.path / "diagnosis.json"
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Writes `result.json`."""
@@ -151,7 +203,18 @@ def git_revision() -> str | None:
     return found.stdout.strip()
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Reads a file of a run.
+
+    Args:
+        file: the file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        SettingsError: naming the file, if it is damaged.
+    """
     try:
         return json.loads(file.read_text())
     except ValueError as error:

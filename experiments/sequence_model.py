@@ -4,6 +4,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import gradstab as gs
+from experiments.zero_carry import zero_carry
 
 
 class SequenceModel(nnx.Module):
@@ -42,8 +43,8 @@ class SequenceModel(nnx.Module):
         self, inputs: Float[Array, "batch time in"]
     ) -> Float[Array, "batch *time out"]:
         """Answers for each sequence."""
-        # Stock cells ask for a key even to make a carry of zeros.
-        return self.answer(self.rnn(inputs, rngs=nnx.Rngs(0)))
+        start = zero_carry(self.rnn.cell, (inputs.shape[0], inputs.shape[2]))
+        return self.answer(self.rnn(inputs, initial_carry=start))
 
     def answer(
         self, outputs: Float[Array, "batch time hidden"]

@@ -1,12 +1,15 @@
 """What a comparison of methods can be told, and what it refuses."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Preset = Literal["quick", "paper"]
-MethodName = Literal["rnn", "gru", "scornn", "spectral_rnn"]
+MethodName = Literal["rnn", "gru", "lstm", "scornn", "spectral_rnn"]
+OptimizerName = Literal["adam", "rmsprop"]
+DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,22 @@ class TrainingSettings:
         reflectors: Spectral-RNN: Householder reflectors on each side.
         radius: Spectral-RNN: its singular values stay within this distance of 1.
         negatives: scoRNN: entries -1 of its diagonal; the papers tune it by task.
-        learning_rate: of Adam, for everything but scoRNN's coordinates.
+        optimizer: of everything but scoRNN's coordinates.
+        learning_rate: its rate.
         coordinate_learning_rate: of RMSprop, for scoRNN's coordinates.
+        dtype: of products within the cell. Weights, coordinates and the state are
+            float32; Flax's cells have their state in it too.
         batch: sequences in a training step.
         steps: training steps.
         evaluate_every: training steps from one measurement to the next.
         seeds: one run each, of all methods; they train side by side in one program.
-        runs: directory that holds the run directories. Nothing is written elsewhere.
+        device: what to run on.
+        data_dir: folder with the files of the data set; they are downloaded if it is
+            not given. What is generated or comes with a package needs none.
+        tensorboard: whether to write measurements for TensorBoard too.
+        save_every: seconds between checkpoints; a killed run loses no more.
+        runs: directory that holds the run directories. Nothing is written elsewhere,
+            but for data sets, which are prepared where tensorflow-datasets keeps them.
         name: name of the run directory; that of the experiment if empty.
         force: start again, and drop the run of that name.
     """
@@ -37,23 +49,25 @@ class TrainingSettings:
     reflectors: int = 8
     radius: float = 0.01
     negatives: int = 16
+    optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
     coordinate_learning_rate: float = 1e-4
+    dtype: Literal["float32", "bfloat16"] = "float32"
     batch: int = 64
     steps: int = 5000
     evaluate_every: int = 100
     seeds: tuple[int, ...] = (0, 1, 2)
+    device: DeviceKind = "any"
+    data_dir: Path | None = None
+    tensorboard: bool = False
+    save_every: float = 10.0
     runs: Path = Path("runs")
     name: str = ""
     force: bool = False
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = []
-        for name in ("hidden", "batch", "steps", "evaluate_every"):
-            value = getattr(self, name)
-            if value < 1:
-                found.append(f"--{_flag(name)} must be at least 1, got {value}.")
+        found = self.below_one(("hidden", "batch", "steps", "evaluate_every"))
         for name in ("learning_rate", "coordinate_learning_rate"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -65,8 +79,10 @@ class TrainingSettings:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )
-        if not (math.isfinite(self.radius) and self.radius >= 0):
-            found.append(f"--radius must be at least 0, got {self.radius}.")
+        for name in ("radius", "save_every"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                found.append(f"--{_flag(name)} must be at least 0, got {value}.")
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -82,6 +98,14 @@ class TrainingSettings:
         if self.name != Path(self.name).name or self.name == "..":
             found.append(f"--name must be a plain name, got {self.name!r}.")
         return found
+
+    def below_one(self, fields: Sequence[str]) -> list[str]:
+        """Lists the counts that are none, a line each."""
+        return [
+            f"--{_flag(name)} must be at least 1, got {getattr(self, name)}."
+            for name in fields
+            if getattr(self, name) < 1
+        ]
 
 
 def _flag(field: str) -> str:

@@ -1,7 +1,7 @@
 """What a task is to the training loop."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Array, Float
@@ -31,6 +31,7 @@ class Task:
         baseline_label: which answer that is.
         budget: what part of the paper's budget a run is, in words.
         every_step: whether predictions are asked for at every time step.
+        noted: what was drawn to make the task, for `run.json`.
     """
 
     name: str
@@ -50,3 +51,4 @@ class Task:
     baseline_label: str
     budget: str
     every_step: bool = False
+    noted: Mapping[str, Any] = field(default_factory=dict)

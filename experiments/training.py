@@ -20,8 +20,6 @@ from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.task import Task
 
-SAVE_EVERY = 10.0  # seconds; a run that is killed loses no more
-
 
 class NonFiniteLossError(Exception):
     """The loss of a run became infinite or NaN."""
@@ -80,7 +78,7 @@ def train(
 
     Raises:
         NonFiniteLossError: at a loss that is not finite; the last checkpoint then holds
-            a state that was sound.
+            the state that was measured last.
         InterruptedRunError: after a signal, when the state has been saved.
         SettingsError: if the checkpoints found are of another model.
     """
@@ -106,32 +104,42 @@ def train(
             saved_at = time.perf_counter()
 
         def measure() -> None:
-            nonlocal state
+            nonlocal state, sound
             state, measurement = take_measurement(learner, state, done, settings)
             check_finite(measurement.score, "score after", done, method, settings)
             measurements.append(measurement)
             directory.log(to_records(measurement, task.name, method, settings.seeds))
             advance(done, float(np.median(measurement.score)))
+            sound = done, state
 
-        if not done:
-            measure()
-        while done < settings.steps:
-            until = min(next_measurement(done, settings), done + pace.steps_in_stretch)
-            stretch = partial(learner.advance, state, done, until)
-            state = pace.time(stretch, until - done)
-            check_losses(state.bad_step, method, settings)
-            done = until
-            advance(done, None)
-            if done == settings.steps or done % settings.evaluate_every == 0:
+        sound = done, state
+        try:
+            if not done:
                 measure()
-            if signal.requested:
-                save()
-                raise InterruptedRunError(
-                    f"{METHODS[method].title}: stopped after step {done:,} of "
-                    f"{settings.steps:,}; the same command goes on from there."
+            while done < settings.steps:
+                until = min(
+                    next_measurement(done, settings), done + pace.steps_in_stretch
                 )
-            if done == settings.steps or time.perf_counter() - saved_at > SAVE_EVERY:
-                save()
+                stretch = partial(learner.advance, state, done, until)
+                state = pace.time(stretch, until - done)
+                check_losses(state.bad_step, method, settings)
+                done = until
+                advance(done, None)
+                if done == settings.steps or done % settings.evaluate_every == 0:
+                    measure()
+                if signal.requested:
+                    save()
+                    raise InterruptedRunError(
+                        f"{METHODS[method].title}: stopped after step {done:,} of "
+                        f"{settings.steps:,}; the same command goes on from there."
+                    )
+                unsaved = time.perf_counter() - saved_at
+                if done == settings.steps or unsaved > settings.save_every:
+                    save()
+        except NonFiniteLossError:
+            done, state = sound
+            save()
+            raise
 
         return Training(
             method=method,

@@ -10,4 +10,6 @@ from .denoise import (
     denoise_batch as denoise_batch,
 )
 from .digits import DigitSplits as DigitSplits, load_digits as load_digits
+from .images import LabeledImages as LabeledImages
+from .mnist import load_mnist as load_mnist
 from .parenthesis import parenthesis_batch as parenthesis_batch

@@ -1,7 +1,9 @@
 import pytest
 
-from experiments.adding import PRESETS, adding_checks, adding_task
+from experiments.adding import PRESETS, AddingSettings, adding_checks, adding_task
 from experiments.summary import Summary
+
+TASK = adding_task(AddingSettings(length=4, validation_sequences=1, test_sequences=1))
 
 
 def summary(method, *scores):
@@ -29,16 +31,19 @@ def summary(method, *scores):
     ],
 )
 def test_judges_medians(spectral, plain, met):
-    checks = adding_checks({
-        "rnn": summary("rnn", *plain),
-        "spectral_rnn": summary("spectral_rnn", *spectral),
-    })
+    checks = adding_checks(
+        TASK,
+        {
+            "rnn": summary("rnn", *plain),
+            "spectral_rnn": summary("spectral_rnn", *spectral),
+        },
+    )
     assert tuple(check.met for check in checks) == (*met, False, False)
     assert str(checks[0]).startswith("met: " if met[0] else "NOT MET: ")
 
 
 def test_judges_nothing_without_both():
-    assert adding_checks({"rnn": summary("rnn", 0.1)}) == []
+    assert adding_checks(TASK, {"rnn": summary("rnn", 0.1)}) == []
 
 
 def test_the_paper_preset_is_the_whole_budget():

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -111,11 +112,77 @@ def test_a_place_that_cannot_be_written_exits_with_1(tmp_path, capsys):
     assert str(tmp_path / "runs") in capsys.readouterr().err
 
 
+def test_missing_data_exits_with_2(tmp_path, capsys):
+    place = ["--runs", str(tmp_path), "--data-dir", str(tmp_path)]
+    assert main(["pixel_mnist", *place]) == 2
+    assert "train-images-idx3-ubyte.gz" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_exits_with_2_and_names_those_that_are(
+    tmp_path, capsys
+):
+    arguments = ["adding", "--runs", str(tmp_path), "--device", "tpu", *TINY]
+    assert main(arguments) == 2
+    assert "--device tpu: there is none; JAX finds" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_diverging_run_is_diagnosed(tmp_path, capsys):
+    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
+    place = ["--runs", str(tmp_path), "--learning-rate", "1e38"]
+    assert main([*arguments, *place]) == 4
+    assert "seed 0: the loss at step" in capsys.readouterr().err
+    run = tmp_path / "adding"
+    found = json.loads((run / "diagnosis.json").read_text())
+    assert (found["method"], found["step"]) == ("rnn", 0)
+    assert len(found["gradient_over_time"][0]) == 6
+    assert set(found["parameters"]) == set(found["gradients"])
+    assert not (run / "result.json").exists()
+
+    assert main(["diagnose", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "tanh RNN on adding after 0 steps" in printed
+    assert "t = 5" in printed
+
+
+def test_diagnoses_runs_alone(tmp_path, capsys):
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    (tmp_path / "settings.json").write_text('{"experiment": "subtracting"}')
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert "a run of subtracting, not of adding" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_writes_what_tensorboard_reads(tmp_path):
+    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
+    assert main([*arguments, "--runs", str(tmp_path), "--tensorboard"]) == 0
+    folder = tmp_path / "adding" / "tensorboard" / "adding" / "rnn" / "seed0"
+    assert [found.stat().st_size > 100 for found in folder.iterdir()] == [True]
+
+
+def test_an_absent_writer_names_its_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    arguments = ["adding", "--runs", str(tmp_path), "--tensorboard", *TINY]
+    assert main(arguments) == 2
+    assert "of the extra `experiments`" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_low_precision_keeps_coordinates_in_float32(tmp_path, capsys):
+    methods = ["--methods", "rnn", "gru", "lstm", "scornn", "spectral_rnn"]
+    arguments = ["adding", "--length", "6", *methods, *TINY]
+    assert main([*arguments, "--runs", str(tmp_path), "--dtype", "bfloat16"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    (errors,) = [line for line in printed if line.startswith("‖QᵀQ")]
+    assert [float(one) < 1e-5 for one in errors.split()[-2:]] == [True, True]
+
+
 @pytest.mark.slow
 def test_the_demonstration_runs_from_end_to_end(tmp_path, capsys):
     steps = ["--adding-steps", "2", "--digits-steps", "2", "--methods", "scornn"]
     assert main(["demo", "--runs", str(tmp_path), *steps]) == 0
-    assert capsys.readouterr().out.count("scoRNN\n") == 2
+    assert capsys.readouterr().out.count(" scoRNN\n") == 2
     assert (tmp_path / "demo" / "figures" / "demo.png").stat().st_size > 10_000
     assert (tmp_path / "demo" / "figures" / "demo.pdf").stat().st_size > 10_000
     result = json.loads((tmp_path / "demo" / "result.json").read_text())

@@ -8,7 +8,7 @@ from experiments.run_directory import RunDirectory, SettingsError
 
 def test_writes_what_was_asked_measured_and_found(tmp_path):
     path = tmp_path / "run"
-    with RunDirectory(path, AddingSettings(seeds=(3,))) as directory:
+    with RunDirectory(path, "adding", AddingSettings(seeds=(3,))) as directory:
         directory.log([{"step": 1, "loss": 0.5}])
         # Flushed a line at a time: a reader need not wait for the end.
         assert json.loads((path / "metrics.jsonl").read_text()) == {
@@ -33,15 +33,15 @@ def test_writes_what_was_asked_measured_and_found(tmp_path):
 
 
 def test_goes_on_with_a_run_of_the_same_settings_and_replaces_it_if_forced(tmp_path):
-    with RunDirectory(tmp_path, AddingSettings()) as directory:
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
         directory.log([{"step": 1}])
         directory.finish({})
     same = AddingSettings(runs=tmp_path, force=True)
-    with RunDirectory(tmp_path, same) as directory:
+    with RunDirectory(tmp_path, "adding", same) as directory:
         directory.log([{"step": 2}])
         assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
         assert (tmp_path / "result.json").exists()
-    with RunDirectory(tmp_path, same, force=True):
+    with RunDirectory(tmp_path, "adding", same, force=True):
         assert (tmp_path / "metrics.jsonl").read_text() == ""
         assert not (tmp_path / "result.json").exists()
 
@@ -50,7 +50,7 @@ def test_drops_what_came_after_a_step(tmp_path):
     def record(method, step):
         return {"task": "adding", "method": method, "step": step}
 
-    with RunDirectory(tmp_path, AddingSettings()) as directory:
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
         directory.log([record("rnn", 1), record("gru", 9), record("rnn", 2)])
         assert directory.rewind("adding", "rnn", 1) == [record("rnn", 1)]
         directory.log([record("rnn", 3)])
@@ -62,27 +62,27 @@ def test_drops_what_came_after_a_step(tmp_path):
 def test_names_damaged_settings(tmp_path):
     (tmp_path / "settings.json").write_text('{"hidd')
     with pytest.raises(SettingsError, match=r"settings\.json is damaged .*--force"):
-        RunDirectory(tmp_path, AddingSettings())
-    with RunDirectory(tmp_path, AddingSettings(), force=True):
+        RunDirectory(tmp_path, "adding", AddingSettings())
+    with RunDirectory(tmp_path, "adding", AddingSettings(), force=True):
         assert json.loads((tmp_path / "settings.json").read_text())["hidden"] == 32
 
 
 @pytest.mark.error_text
 def test_keeps_a_run_with_other_settings_unless_forced(tmp_path):
-    with RunDirectory(tmp_path, AddingSettings()) as directory:
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
         directory.finish({})
     other = AddingSettings(length=100, hidden=8)
     message = "hidden: 32 there, 8 asked; length: 200 there, 100 asked"
     with pytest.raises(SettingsError, match=message):
-        RunDirectory(tmp_path, other)
+        RunDirectory(tmp_path, "adding", other)
     assert (tmp_path / "result.json").exists()
-    with RunDirectory(tmp_path, other, force=True):
+    with RunDirectory(tmp_path, "adding", other, force=True):
         assert not (tmp_path / "result.json").exists()
 
 
 def test_refuses_numbers_that_are_none(tmp_path):
     with (
-        RunDirectory(tmp_path, AddingSettings()) as directory,
+        RunDirectory(tmp_path, "adding", AddingSettings()) as directory,
         pytest.raises(ValueError, match="Out of range float"),
     ):
         directory.log([{"loss": float("nan")}])

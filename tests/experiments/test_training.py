@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import pace, training as module
+from experiments import pace
 from experiments.adding import AddingSettings, adding_task
 from experiments.checkpoints import Checkpoints
 from experiments.interruption import InterruptedRunError
@@ -31,7 +31,7 @@ SMALL = AddingSettings(
 
 def run(path, method: MethodName = "rnn", advance=lambda step, score: None, **changes):
     settings = dataclasses.replace(SMALL, **changes)
-    with RunDirectory(path, settings) as directory:
+    with RunDirectory(path, "adding", settings) as directory:
         return train(adding_task(settings), method, settings, directory, advance)
 
 
@@ -122,11 +122,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("step", [0, 2, 3, 6])
-def test_an_end_without_warning_loses_nothing_either(
-    whole, tmp_path, monkeypatch, step
-):
-    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
-
+def test_an_end_without_warning_loses_nothing_either(whole, tmp_path, step):
     class PowerCutError(Exception):
         pass
 
@@ -135,7 +131,7 @@ def test_an_end_without_warning_loses_nothing_either(
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        run(tmp_path, advance=stop)
+        run(tmp_path, advance=stop, save_every=0.0)
     with (tmp_path / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"task": "add')  # half a line
     assert_equal(whole["rnn"], (run(tmp_path), tmp_path))
@@ -150,10 +146,9 @@ def test_a_run_that_has_ended_is_not_trained_again(whole, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    whole, tmp_path, monkeypatch, capsys
+    whole, tmp_path, capsys
 ):
-    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
-    run(tmp_path)
+    run(tmp_path, save_every=0.0)
     newest = tmp_path / "checkpoints" / "adding" / "rnn" / "6"
     for file in newest.rglob("*"):
         if file.is_file() and file.stat().st_size > 100:

@@ -1,0 +1,132 @@
+"""The copying problem, for constrained and unconstrained recurrences.
+
+Ten symbols, a pause, and the ten symbols again: Arjovsky, Shah & Bengio, "Unitary
+Evolution Recurrent Neural Networks", ICML 2016, arXiv:1511.06464. The preset `paper` is
+the setting of Helfrich, Willmott & Ye, ICML 2018, arXiv:1707.09520: T = 1000, 190
+hidden units of which 95 have a -1, RMSprop at 1e-3 and at 1e-4 for the coordinates, 10
+thousand batches of 20. `quick` has T = 100 and 68 hidden units of which 22 have a -1.
+
+What differs: sequences are drawn anew for each batch and never seen twice, and every
+method starts from the same answer to everything. All are trained by RMSprop.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from experiments.data import copying_baseline, copying_batch
+from experiments.experiment import Check, Experiment
+from experiments.settings import MethodName, OptimizerName, Preset, TrainingSettings
+from experiments.summary import Summary
+from experiments.task import Task
+
+PAPER_STEPS = 10_000 * 20 * 1020
+VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # no seed makes them
+
+
+@dataclass(frozen=True)
+class CopyingSettings(TrainingSettings):
+    """Settings of the copying problem.
+
+    Attributes:
+        length: time steps of the pause, T; a sequence has T + 20.
+        validation_sequences: sequences that are validated on.
+        test_sequences: sequences that are tested on.
+    """
+
+    methods: tuple[MethodName, ...] = ("rnn", "lstm", "scornn", "spectral_rnn")
+    hidden: int = 68
+    reflectors: int = 16
+    negatives: int = 22
+    optimizer: OptimizerName = "rmsprop"
+    batch: int = 20
+    steps: int = 2000
+    length: int = 100
+    validation_sequences: int = 200
+    test_sequences: int = 2000
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        names = "length", "validation_sequences", "test_sequences"
+        return super().problems() + self.below_one(names)
+
+
+PRESETS: Mapping[Preset, CopyingSettings] = {
+    "quick": CopyingSettings(),
+    "paper": CopyingSettings(
+        preset="paper",
+        hidden=190,
+        negatives=95,
+        steps=10_000,
+        evaluate_every=500,
+        length=1000,
+    ),
+}
+
+
+def cross_entropies(
+    answers: Float[Array, "batch time 9"], targets: Int[Array, "batch time"]
+) -> Float[Array, " batch"]:
+    """The mean cross-entropy over the time steps of each sequence."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(answers, targets)
+    return jnp.mean(losses, axis=-1)
+
+
+def copying_task(settings: CopyingSettings) -> Task:
+    """Makes the task."""
+    draw = partial(copying_batch, length=settings.length)
+    share = settings.steps * settings.batch * (settings.length + 20) / PAPER_STEPS
+    return Task(
+        name="copying",
+        title=f"Copying problem, T = {settings.length}",
+        in_features=10,
+        out_features=9,
+        train=(),
+        draw=lambda key, _: draw(key, batch=settings.batch),
+        validation=draw(
+            jax.random.key(VALIDATION_KEY), batch=settings.validation_sequences
+        ),
+        test=draw(jax.random.key(TEST_KEY), batch=settings.test_sequences),
+        losses=cross_entropies,
+        scores=cross_entropies,
+        score_label="cross-entropy",
+        higher_is_better=False,
+        log_scale=True,
+        baseline=copying_baseline(settings.length),
+        baseline_label="keeping nothing (10 ln 8 / (T + 20))",
+        budget=f"{100 * share:.3g}% of the time steps of its 10,000 batches of 20 at "
+        f"T = 1000, with {settings.hidden} of its 190 hidden units",
+        every_step=True,
+    )
+
+
+def copying_checks(
+    task: Task, summaries: Mapping[MethodName, Summary]
+) -> Sequence[Check]:
+    """Tests whether scoRNN remembers."""
+    if "scornn" not in summaries:
+        return []
+    median = summaries["scornn"].median
+    return [
+        Check(
+            "the median cross-entropy of scoRNN is below that of keeping nothing",
+            median < task.baseline,
+            f"{median:.4f} against {task.baseline:.4f}",
+        )
+    ]
+
+
+COPYING = Experiment(
+    summary="repeat ten symbols after a pause of T steps",
+    paper="Helfrich et al. 2018; Arjovsky et al. 2016",
+    data="generated",
+    duration="3 min",
+    presets=PRESETS,
+    task=copying_task,
+    checks=copying_checks,
+)

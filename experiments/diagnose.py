@@ -1,0 +1,52 @@
+"""What the gradients of a run do: `python -m experiments diagnose RUN`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments.diagnosis import diagnose, print_diagnosis
+from experiments.run_directory import RunDirectory, SettingsError
+from experiments.saved_run import read_run
+
+
+@dataclass(frozen=True)
+class DiagnoseSettings:
+    """Measures the gradients of the networks that a run has saved.
+
+    Attributes:
+        run: its directory.
+        data_dir: folder with the files of its data set, if it reads any.
+    """
+
+    run: tyro.conf.Positional[Path]
+    data_dir: Path | None = None
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        if not (self.run / "settings.json").is_file():
+            return [f"{self.run} holds no run: it has no settings.json."]
+        return []
+
+
+def run_diagnosis(settings: DiagnoseSettings) -> None:
+    """Rebuilds the models of a run, prints their gradients, writes `diagnosis.json`.
+
+    Args:
+        settings: they have no problems.
+
+    Raises:
+        SettingsError: if the run has saved no model.
+    """
+    name, experiment, chosen = read_run(settings.run, settings.data_dir)
+    task = experiment.task(chosen)
+    found = []
+    with RunDirectory(settings.run, name, chosen) as directory:
+        for method in chosen.methods:
+            one = diagnose(task, method, chosen, directory)
+            if one:
+                print_diagnosis(one)
+                found.append(one)
+        if not found:
+            raise SettingsError(f"{settings.run} has saved no model yet.")
+        print("diagnosis:", directory.diagnose({"methods": found}))

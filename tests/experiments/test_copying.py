@@ -1,0 +1,44 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.copying import PRESETS, CopyingSettings, copying_checks, copying_task
+from experiments.summary import Summary
+
+TASK = copying_task(CopyingSettings(validation_sequences=5, test_sequences=5))
+
+
+def answer(targets, at_the_end):
+    """Is certain of the blanks, and answers the last ten steps by some logits."""
+    blanks = jnp.where(jnp.arange(9) == 8, 40.0, 0.0)
+    length = targets.shape[1]
+    steps = jnp.arange(length)[None, :, None] < length - 10
+    return jnp.where(
+        steps, blanks[None, None], jnp.broadcast_to(at_the_end, (5, length, 9))
+    )
+
+
+def test_guessing_the_symbols_has_the_loss_of_the_baseline():
+    _, targets = TASK.validation
+    guess = jnp.where(jnp.arange(9) == 8, -40.0, 0.0)
+    losses = TASK.losses(answer(targets, guess), targets)
+    np.testing.assert_allclose(losses, TASK.baseline, rtol=1e-4)
+
+
+def test_knowing_the_symbols_has_no_loss():
+    _, targets = TASK.validation
+    known = 40.0 * (targets[..., None] == jnp.arange(9)[None, None])
+    np.testing.assert_allclose(TASK.losses(known, targets), 0.0, atol=1e-5)
+
+
+def test_the_paper_preset_is_the_whole_budget():
+    settings = PRESETS["paper"]
+    assert settings.steps * settings.batch == 200_000
+    assert settings.length == 1000
+
+
+@pytest.mark.parametrize(("score", "met"), [(0.01, True), (0.2, False)])
+def test_judges_scornn_by_the_baseline(score, met):
+    found = Summary("scornn", (score,), (1,), 1, 1.0, 1.0, 0.0, (1.0,), None, None)
+    (check,) = copying_checks(TASK, {"scornn": found})
+    assert check.met is met
