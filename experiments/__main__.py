@@ -1,4 +1,4 @@
-"""The command line: `python -m experiments --help`.
+"""Trains networks whose gradients last beside those whose gradients do not.
 
 Exit codes: 0 the run ended, whatever it found; 1 a file could not be written; 2 the
 command line, the settings or the data are wrong; 4 a loss became infinite or NaN; 5 a
@@ -9,7 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS
@@ -17,6 +19,9 @@ from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
 from experiments.diagnose import DiagnoseSettings, run_diagnosis
 from experiments.interruption import InterruptedRunError
+from experiments.methods import METHODS
+from experiments.outcome import read_outcomes
+from experiments.report import ReportSettings, write_report
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
@@ -26,10 +31,18 @@ from experiments.training import NonFiniteLossError
 
 @dataclass(frozen=True)
 class ListSettings:
-    """Lists the experiments."""
+    """Lists the experiments, with what they last gave.
+
+    Attributes:
+        runs: directory that holds the run directories.
+    """
+
+    runs: Path = Path("runs")
 
 
-Command = ListSettings | DemoSettings | DiagnoseSettings | TrainingSettings
+Command = (
+    ListSettings | DemoSettings | DiagnoseSettings | ReportSettings | TrainingSettings
+)
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
     DataError: 2,
@@ -49,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     settings = parse(arguments)
     if isinstance(settings, ListSettings):
-        print_catalog()
+        print_catalog(settings.runs)
         return 0
     problems = settings.problems()
     if problems:
@@ -61,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
                 run_demo(settings)
             case DiagnoseSettings():
                 run_diagnosis(settings)
+            case ReportSettings():
+                write_report(settings)
             case _:
                 run_experiment(settings)
     except tuple(EXIT_CODES) as error:
@@ -91,9 +106,16 @@ def parse(arguments: Sequence[str]) -> Command:
         "list": ListSettings(),
         "demo": DemoSettings(),
         "diagnose": DiagnoseSettings(tyro.MISSING),
+        "report": ReportSettings(tyro.MISSING),
         **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
     }
-    descriptions = {name: found.summary for name, found in EXPERIMENTS.items()}
+    descriptions = {
+        "list": "the experiments, with what they last gave",
+        "demo": "two of them, small, in under three minutes",
+        "diagnose": "what the gradients of a run do",
+        "report": "tables and figures of runs",
+        **{name: found.summary for name, found in EXPERIMENTS.items()},
+    }
     kind = tyro.extras.subcommand_type_from_defaults(defaults, descriptions)
     return tyro.cli(
         kind,
@@ -112,14 +134,29 @@ def asks_for_paper(arguments: Sequence[str]) -> bool:
     return chosen[-1:] == ["paper"]
 
 
-def print_catalog() -> None:
+def print_catalog(runs: Path) -> None:
     """Prints a line for each experiment."""
+    demo = "demo", "adding and pixel_digits, small", "", "3 min", ""
+    rows = [
+        (name, found.summary, found.data, found.duration, found.paper)
+        for name, found in EXPERIMENTS.items()
+    ]
     print_table(
-        ("name", "what it shows", "data", "quick", "paper"),
-        [
-            (name, found.summary, found.data, found.duration, found.paper)
-            for name, found in EXPERIMENTS.items()
-        ],
+        ("name", "what it shows", "data", "quick takes", "paper", "last result"),
+        [(*row, last(runs, row[0])) for row in (demo, *rows)],
+    )
+
+
+def last(runs: Path, name: str) -> str:
+    """Tells the median scores of the run of that name, if it has ended."""
+    try:
+        outcomes = read_outcomes(runs / name)
+    except (OSError, SettingsError):
+        return "none"
+    return "; ".join(
+        f"{METHODS[one['method']].title} {np.median(one['scores']):.4f}"
+        for outcome in outcomes
+        for one in outcome.result["methods"]
     )
 
 

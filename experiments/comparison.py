@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from experiments.diagnosis import diagnose
 from experiments.experiment import Check, Experiment
+from experiments.figure import Drawing
+from experiments.measurement import curve
 from experiments.methods import METHODS
 from experiments.progress import progress
 from experiments.run_directory import RunDirectory
@@ -56,13 +60,36 @@ class Comparison:
         print(f"part of the paper's budget: {self.task.budget}")
         print(*self.checks, sep="\n")
 
+    def drawing(self) -> Drawing:
+        """Gathers what the figures show."""
+        return Drawing(
+            title=self.task.title,
+            score_label=self.task.score_label,
+            log_scale=self.task.log_scale,
+            baseline=self.task.baseline,
+            baseline_label=self.task.baseline_label,
+            steps=self.settings.steps,
+            curves={
+                method: curve(done.measurements)
+                for method, done in self.trainings.items()
+            },
+            gradients={
+                method: np.median(done.gradient, axis=0)
+                for method, done in self.trainings.items()
+            },
+            scores={method: done.scores for method, done in self.trainings.items()},
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Gives the numbers, for `result.json`."""
+        facts = (
+            *("name", "title", "score_label", "higher_is_better", "log_scale"),
+            *("baseline", "baseline_label", "budget"),
+        )
         return {
-            "task": self.task.name,
-            "score": self.task.score_label,
-            "baseline": self.task.baseline,
-            "budget": self.task.budget,
+            **{fact: getattr(self.task, fact) for fact in facts},
+            "steps": self.settings.steps,
+            "seeds": list(self.settings.seeds),
             "methods": [asdict(summary) for summary in self.summaries.values()],
             "checks": [asdict(check) for check in self.checks],
         }

@@ -73,7 +73,8 @@ def run_demo(settings: DemoSettings) -> Sequence[Comparison]:
             for experiment, chosen in settings.parts()
         ]
         directory.finish({"comparisons": [done.to_dict() for done in comparisons]})
-        files = draw_figure(comparisons, directory.path / "figures" / "demo")
+        drawings = [comparison.drawing() for comparison in comparisons]
+        files = draw_figure(drawings, directory.path / "figures" / "demo")
         for comparison in comparisons:
             comparison.show()
             print()

@@ -1,15 +1,18 @@
-"""Learning curves beside the gradient over time, as PNG and PDF."""
+"""Learning curves, the gradient over time and final scores, as PNG and PDF."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from experiments.comparison import Comparison
 from experiments.methods import METHODS
 from experiments.settings import MethodName
-from experiments.training import Training
 
 # Okabe and Ito's colors, told apart by color-blind readers; dashes for what is not
 # constrained tell the two kinds apart in gray.
@@ -33,43 +36,103 @@ _STYLE: dict[Any, Any] = {
 SMALLEST_GRADIENT = 1e-10
 
 
-def draw_figure(comparisons: Sequence[Comparison], path: Path) -> list[Path]:
-    """Draws a row of two panels for each comparison.
+@dataclass(frozen=True)
+class Drawing:
+    """What the figures show of one comparison.
+
+    Attributes:
+        title: over its panels.
+        score_label: what the scores are.
+        log_scale: whether they are drawn on a logarithmic axis.
+        baseline: the score of an answer that needs no memory.
+        baseline_label: which answer that is.
+        steps: training steps of the whole run.
+        curves: for each method the steps measured, and the validation scores.
+        gradients: for each method ‖∂L/∂h_t‖ after training.
+        scores: for each method the test score of each seed.
+    """
+
+    title: str
+    score_label: str
+    log_scale: bool
+    baseline: float
+    baseline_label: str
+    steps: int
+    curves: Mapping[
+        MethodName, tuple[Int[np.ndarray, " count"], Float[np.ndarray, "count seeds"]]
+    ]
+    gradients: Mapping[MethodName, Float[np.ndarray, " time"]]
+    scores: Mapping[MethodName, Float[np.ndarray, " seeds"]]
+
+
+def draw_figure(drawings: Sequence[Drawing], path: Path) -> list[Path]:
+    """Draws a row of two panels for each comparison: curves and gradients.
 
     Args:
-        comparisons: what was run.
+        drawings: what was run.
         path: where to, without the ending.
 
     Returns:
         The files written.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.4, 2.3 * len(comparisons) + 0.4), dpi=200)
+        figure = Figure(figsize=(7.4, 2.3 * len(drawings) + 0.4), dpi=200)
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained")
-        rows = figure.subplots(len(comparisons), 2, squeeze=False)
-        for (left, right), comparison in zip(rows, comparisons, strict=True):
-            _draw_curves(left, comparison)
-            _draw_gradients(right, comparison)
+        rows = figure.subplots(len(drawings), 2, squeeze=False)
+        for (left, right), drawing in zip(rows, drawings, strict=True):
+            _draw_curves(left, drawing)
+            _draw_gradients(right, drawing)
         handles, labels = rows[0][1].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=4, frameon=False
+            handles, labels, loc="outside upper center", ncols=5, frameon=False
         )
-        files = [path.with_suffix(ending) for ending in (".png", ".pdf")]
-        for file in files:
-            figure.savefig(file)
+        return _save(figure, path)
+
+
+def draw_scores(drawing: Drawing, path: Path) -> list[Path]:
+    """Draws the test score of every seed, a row for each method, and the mean.
+
+    Args:
+        drawing: what was run.
+        path: where to, without the ending.
+
+    Returns:
+        The files written.
+    """
+    with matplotlib.rc_context(_STYLE):
+        height = 1.1 + 0.28 * len(drawing.scores)
+        figure = Figure(figsize=(5.2, height), dpi=200)
+        FigureCanvasAgg(figure)
+        figure.set_layout_engine("constrained")
+        axes = figure.subplots()
+        for place, (method, scores) in enumerate(drawing.scores.items()):
+            color = _LOOKS[method]["color"]
+            axes.plot(scores, [place] * len(scores), "o", color=color, alpha=0.45)
+            axes.plot(np.mean(scores), place, "|", color=color, markersize=14)
+        axes.axvline(drawing.baseline, color="0.35", linewidth=0.9, linestyle=":")
+        axes.set_yticks(
+            range(len(drawing.scores)), [METHODS[name].title for name in drawing.scores]
+        )
+        axes.set_ylim(len(drawing.scores) - 0.5, -0.5)
+        axes.set_xlabel(
+            f"test {drawing.score_label}, | its mean\ndotted: {drawing.baseline_label}"
+        )
+        axes.set_title(drawing.title, loc="left")
+        if drawing.log_scale:
+            axes.set_xscale("log")
+        return _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    files = [path.with_suffix(ending) for ending in (".png", ".pdf")]
+    for file in files:
+        figure.savefig(file)
     return files
 
 
-def _draw_curves(axes: Any, comparison: Comparison) -> None:
-    task = comparison.task
-    for method, training in comparison.trainings.items():
-        steps = [measurement.step for measurement in training.measurements]
-        scores = np.stack([measurement.score for measurement in training.measurements])
+def _draw_curves(axes: Any, drawing: Drawing) -> None:
+    for method, (steps, scores) in drawing.curves.items():
         axes.plot(steps, np.median(scores, axis=1), **_LOOKS[method])
         if scores.shape[1] > 1:
             axes.fill_between(
@@ -80,10 +143,10 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
                 alpha=0.15,
                 linewidth=0,
             )
-    axes.axhline(task.baseline, color="0.35", linewidth=0.9, linestyle=":")
+    axes.axhline(drawing.baseline, color="0.35", linewidth=0.9, linestyle=":")
     axes.annotate(
-        task.baseline_label,
-        (0.99, task.baseline),
+        drawing.baseline_label,
+        (0.99, drawing.baseline),
         xycoords=("axes fraction", "data"),
         xytext=(0, 2),
         textcoords="offset points",
@@ -92,19 +155,18 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
         color="0.25",
         fontsize=8,
     )
-    axes.set_title(task.title, loc="left")
+    axes.set_title(drawing.title, loc="left")
     axes.set_xlabel("training step")
-    axes.set_ylabel(f"validation {task.score_label}")
-    axes.set_xlim(0, comparison.settings.steps)
-    if task.log_scale:
+    axes.set_ylabel(f"validation {drawing.score_label}")
+    axes.set_xlim(0, drawing.steps)
+    if drawing.log_scale:
         # The first measurements tell how large the untrained answers are, no more.
         axes.set_yscale("log")
-        axes.set_ylim(top=4 * task.baseline)
+        axes.set_ylim(top=4 * drawing.baseline)
 
 
-def _draw_gradients(axes: Any, comparison: Comparison) -> None:
-    for method, training in comparison.trainings.items():
-        gradient = _final_gradient(training)
+def _draw_gradients(axes: Any, drawing: Drawing) -> None:
+    for method, gradient in drawing.gradients.items():
         axes.plot(
             np.arange(gradient.size),
             gradient,
@@ -116,7 +178,3 @@ def _draw_gradients(axes: Any, comparison: Comparison) -> None:
     axes.set_title("Gradient after training", loc="left")
     axes.set_xlabel("time step t (the answer follows the last)")
     axes.set_ylabel(r"gradient norm $\|\partial L/\partial h_t\|$")
-
-
-def _final_gradient(training: Training) -> np.ndarray:
-    return np.median(training.gradient, axis=0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from experiments.settings import MethodName
 
@@ -18,6 +18,16 @@ class Measurement(NamedTuple):
     score: Float[np.ndarray, " seeds"]  # on the validation set
     smallest_gradient: Float[np.ndarray, " seeds"]  # of ‖∂L/∂h_t‖ over time
     largest_gradient: Float[np.ndarray, " seeds"]
+
+
+def curve(
+    measurements: Sequence[Measurement],
+) -> tuple[Int[np.ndarray, " count"], Float[np.ndarray, "count seeds"]]:
+    """Gathers the steps and the scores of a training."""
+    return (
+        np.array([one.step for one in measurements]),
+        np.stack([one.score for one in measurements]),
+    )
 
 
 def to_records(

@@ -37,7 +37,7 @@ def run_experiment(settings: TrainingSettings) -> Comparison:
     ):
         comparison = compare(experiment, settings, directory)
         directory.finish(comparison.to_dict())
-        files = draw_figure([comparison], directory.path / "figures" / name)
+        files = draw_figure([comparison.drawing()], directory.path / "figures" / name)
         comparison.show()
         print("figure:", *files)
     return comparison

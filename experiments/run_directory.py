@@ -132,7 +132,7 @@ class RunDirectory:
         records = [
             record
             for line in path.read_text().splitlines()
-            if (record := _parsed(line)) is not None
+            if (record := parsed(line)) is not None
         ]
         ours = [(one["task"], one["method"]) == (task, method) for one in records]
         late = [one["step"] > step for one in records]
@@ -224,8 +224,8 @@ def read_json(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    # A run that is killed may leave half a line behind.
+def parsed(line: str) -> dict[str, Any] | None:
+    """Reads a line of `metrics.jsonl`; None for the half that a killed run leaves."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:

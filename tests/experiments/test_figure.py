@@ -2,7 +2,7 @@ import numpy as np
 
 from experiments.adding import AddingSettings, adding_task
 from experiments.comparison import Comparison
-from experiments.figure import draw_figure
+from experiments.figure import draw_figure, draw_scores
 from experiments.measurement import Measurement
 from experiments.methods import METHODS
 from experiments.settings import MethodName
@@ -33,7 +33,7 @@ def made_up(seeds):
         )
         for method in METHODS
     }
-    return Comparison(adding_task(settings), settings, trainings, {}, [])
+    return Comparison(adding_task(settings), settings, trainings, {}, []).drawing()
 
 
 def test_draws_png_and_pdf_for_one_seed_and_for_several(tmp_path):
@@ -48,3 +48,9 @@ def test_draws_the_same_numbers_the_same_way(tmp_path):
         draw_figure([made_up((0, 1))], tmp_path / name) for name in ("one", "two")
     )
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_draws_the_scores_of_every_method(tmp_path):
+    files = draw_scores(made_up((0, 1, 2)), tmp_path / "scores")
+    assert [file.name for file in files] == ["scores.png", "scores.pdf"]
+    assert files[0].stat().st_size > 5000

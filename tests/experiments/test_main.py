@@ -186,4 +186,4 @@ def test_the_demonstration_runs_from_end_to_end(tmp_path, capsys):
     assert (tmp_path / "demo" / "figures" / "demo.png").stat().st_size > 10_000
     assert (tmp_path / "demo" / "figures" / "demo.pdf").stat().st_size > 10_000
     result = json.loads((tmp_path / "demo" / "result.json").read_text())
-    assert [one["task"] for one in result["comparisons"]] == ["adding", "pixel_digits"]
+    assert [one["name"] for one in result["comparisons"]] == ["adding", "pixel_digits"]

@@ -1,0 +1,151 @@
+"""Tables and figures of runs: `python -m experiments report RUNS...`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from experiments.catalog import EXPERIMENTS
+from experiments.figure import draw_figure, draw_scores
+from experiments.methods import METHODS
+from experiments.outcome import Outcome, as_json, read_outcomes
+from experiments.report_formats import FORMATS, Section
+
+# Settings that say how a run was made, not what.
+_WAY = {"preset", "methods", "runs", "name", "force", "device", "evaluate_every"}
+_WAY |= {"data_dir", "tensorboard", "save_every"}
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Gathers runs into one report, with tables and figures.
+
+    Attributes:
+        runs: their directories.
+        format: Markdown, LaTeX for booktabs, or one page of HTML.
+        output: directory for the report and its figures.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    format: Literal["markdown", "latex", "html"] = "markdown"
+    output: Path = Path("report")
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        if not self.runs:
+            return ["report needs at least one run directory."]
+        return [
+            f"{run} holds no run: it has no settings.json."
+            for run in self.runs
+            if not (run / "settings.json").is_file()
+        ]
+
+
+def write_report(settings: ReportSettings) -> Path:
+    """Writes the report and its figures.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        The file of the report.
+    """
+    outcomes = [outcome for run in settings.runs for outcome in read_outcomes(run)]
+    figures = settings.output / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    sections = [
+        section(outcome, figures, f"{place}-{outcome.result['name']}")
+        for place, outcome in enumerate(outcomes, 1)
+    ]
+    name, render = FORMATS[settings.format]
+    file = settings.output / name
+    file.write_text(render(sections))
+    print("report:", file)
+    return file
+
+
+def section(outcome: Outcome, figures: Path, stem: str) -> Section:
+    """Makes the section of one comparison, and draws its figures.
+
+    Args:
+        outcome: the comparison.
+        figures: directory of the figures.
+        stem: how their names begin.
+
+    Returns:
+        The section.
+    """
+    result, drawing = outcome.result, outcome.drawing()
+    files = [
+        draw_figure([drawing], figures / f"{stem}-curves")[0],
+        draw_scores(drawing, figures / f"{stem}-scores")[0],
+    ]
+    checks = [
+        f"{'Met' if one['met'] else 'NOT MET'}: {one['claim']} ({one['why']})."
+        for one in result["checks"]
+    ]
+    used = outcome.circumstances
+    return Section(
+        title=f"{result['title']}: {outcome.run.name}",
+        header=(
+            "method",
+            f"test {result['score_label']}",
+            "paper",
+            "parameters",
+            "best step",
+            "ms a step",
+            "smallest / largest gradient",
+        ),
+        rows=[row(one, published(outcome)) for one in result["methods"]],
+        notes=[
+            f"Mean ± standard deviation over {len(result['seeds'])} seed(s), of the "
+            f"parameters that scored best in validation. "
+            f"Baseline, {result['baseline_label']}: {result['baseline']:.4f}.",
+            f"Part of the paper's budget: {result['budget']}.",
+            *differences(outcome),
+            *checks,
+            f"gradstab {used['gradstab']}, jax {used['jax']}, flax {used['flax']}, on "
+            f"{', '.join(used['devices'])}; revision {used['git_revision']}.",
+        ],
+        figures=files,
+    )
+
+
+def row(method: Mapping[str, Any], papers: Mapping[Any, float]) -> list[str]:
+    """Makes the cells of one method."""
+    scores = np.array(method["scores"])
+    spread = f" ± {scores.std(ddof=1):.4f}" if len(scores) > 1 else ""
+    pace, gradient = method["milliseconds_per_step"], method["gradient"]
+    paper = papers.get(method["method"])
+    return [
+        METHODS[method["method"]].title,
+        f"{scores.mean():.4f}{spread}",
+        "–" if paper is None else f"{paper:.3f}",
+        f"{method['parameters']:,}",
+        ", ".join(f"{step:,}" for step in method["best_steps"]),
+        "–" if pace is None else f"{pace:.2f}",
+        f"{min(gradient):.0e} / {max(gradient):.0e}",
+    ]
+
+
+def published(outcome: Outcome) -> Mapping[Any, float]:
+    """Looks up the papers' scores, which are of the experiment's paper preset."""
+    experiment = EXPERIMENTS.get(outcome.result["name"])
+    return dict(experiment.published) if experiment else {}
+
+
+def differences(outcome: Outcome) -> Sequence[str]:
+    """Lists the settings that are not those of the paper."""
+    experiment = EXPERIMENTS.get(outcome.experiment)
+    if experiment is None:
+        return []
+    paper = as_json(asdict(experiment.presets["paper"]))
+    unlike = [
+        f"{name.replace('_', ' ')} {outcome.settings[name]} (paper: {value})"
+        for name, value in paper.items()
+        if name not in _WAY and outcome.settings.get(name, value) != value
+    ]
+    return [f"Unlike the preset paper: {'; '.join(unlike)}."] if unlike else []
