@@ -11,12 +11,12 @@ method starts from the answer 0. Spectral-RNN (Zhang, Lei & Dhillon, ICML 2018,
 arXiv:1803.09327) has the 16 reflectors, the radius 0.01, the unit reflectors and the
 Glorot start of its authors' code, which uses T = 100.
 
-What came out of `quick`, as the median test error of seeds 0, 1 and 2: tanh RNN 0.1657,
-GRU 0.0005, scoRNN 0.1674, Spectral-RNN 0.0060 (another machine rounds otherwise and
-gave 0.1659 and 0.0061 for the last two). scoRNN keeps its gradient but has not
+What came out of `quick`, as the median test error of seeds 0, 1 and 2: tanh RNN 0.1642,
+GRU 0.0004, scoRNN 0.1663, Spectral-RNN 0.0073. scoRNN keeps its gradient but has not
 begun to learn at its published rates; the GRU, with five times the parameters, learns
-before Spectral-RNN does. With Flax's random read-out in place of the answer 0, scoRNN
-reached 0.1097 and Spectral-RNN 0.0157, one of its three seeds still at 0.1554.
+before Spectral-RNN does. With Flax's random read-out in place of the answer 0, the last
+parameters of scoRNN reached 0.1097 and those of Spectral-RNN 0.0157, one of its three
+seeds still at 0.1554.
 """
 
 from collections.abc import Mapping, Sequence

