@@ -25,8 +25,10 @@ from experiments.report import ReportSettings, write_report
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
+from experiments.sweep import SweepSettings, run_sweep
 from experiments.table import print_table
 from experiments.training import NonFiniteLossError
+from experiments.vhct import VhctSettings, run_vhct
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ class ListSettings:
 
 
 Command = (
-    ListSettings | DemoSettings | DiagnoseSettings | ReportSettings | TrainingSettings
+    ListSettings
+    | DemoSettings
+    | DiagnoseSettings
+    | ReportSettings
+    | SweepSettings
+    | VhctSettings
+    | TrainingSettings
 )
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
@@ -76,6 +84,10 @@ def main(arguments: Sequence[str]) -> int:
                 run_diagnosis(settings)
             case ReportSettings():
                 write_report(settings)
+            case SweepSettings():
+                run_sweep(settings)
+            case VhctSettings():
+                run_vhct(settings)
             case _:
                 run_experiment(settings)
     except tuple(EXIT_CODES) as error:
@@ -107,6 +119,8 @@ def parse(arguments: Sequence[str]) -> Command:
         "demo": DemoSettings(),
         "diagnose": DiagnoseSettings(tyro.MISSING),
         "report": ReportSettings(tyro.MISSING),
+        "sweep": SweepSettings(tyro.MISSING),
+        "vhct": VhctSettings(),
         **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
     }
     descriptions = {
@@ -114,6 +128,8 @@ def parse(arguments: Sequence[str]) -> Command:
         "demo": "two of them, small, in under three minutes",
         "diagnose": "what the gradients of a run do",
         "report": "tables and figures of runs",
+        "sweep": "look for the settings that validate best",
+        "vhct": "regret of the bandit VHCT on the functions of its paper",
         **{name: found.summary for name, found in EXPERIMENTS.items()},
     }
     kind = tyro.extras.subcommand_type_from_defaults(defaults, descriptions)

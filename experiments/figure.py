@@ -23,7 +23,7 @@ _LOOKS: dict[MethodName, dict[str, Any]] = {
     "scornn": {"color": "#0072B2"},
     "spectral_rnn": {"color": "#009E73"},
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -75,7 +75,7 @@ def draw_figure(drawings: Sequence[Drawing], path: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.4, 2.3 * len(drawings) + 0.4), dpi=200)
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained")
@@ -87,7 +87,7 @@ def draw_figure(drawings: Sequence[Drawing], path: Path) -> list[Path]:
         figure.legend(
             handles, labels, loc="outside upper center", ncols=5, frameon=False
         )
-        return _save(figure, path)
+        return save(figure, path)
 
 
 def draw_scores(drawing: Drawing, path: Path) -> list[Path]:
@@ -100,7 +100,7 @@ def draw_scores(drawing: Drawing, path: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         height = 1.1 + 0.28 * len(drawing.scores)
         figure = Figure(figsize=(5.2, height), dpi=200)
         FigureCanvasAgg(figure)
@@ -121,10 +121,11 @@ def draw_scores(drawing: Drawing, path: Path) -> list[Path]:
         axes.set_title(drawing.title, loc="left")
         if drawing.log_scale:
             axes.set_xscale("log")
-        return _save(figure, path)
+        return save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> list[Path]:
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes a figure as PNG and PDF, and returns the two files."""
     files = [path.with_suffix(ending) for ending in (".png", ".pdf")]
     for file in files:
         figure.savefig(file)
