@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import test_util
 
 RATIO_LIMIT = 30.0  # LAPACK's own threshold for an orthogonality residual
 
@@ -25,6 +26,16 @@ def random_matrix(seed, shape, dtype):
     is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
     draw = (real + 1j * imaginary) / 2**0.5 if is_complex else real
     return jnp.asarray(draw, dtype)
+
+
+def check_grads(function, args, order, **options):
+    """Holds derivatives to central differences, on JAX arrays throughout."""
+
+    # JAX's own would hand NumPy arrays to the function, which type checking refuses.
+    def on_arrays(*args):
+        return function(*jax.tree.map(jnp.asarray, args))
+
+    test_util.check_grads(on_arrays, args, order, **options)
 
 
 def primitives_in_scan(jaxpr, inside=False):

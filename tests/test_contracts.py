@@ -7,10 +7,9 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jax.test_util import check_grads
 
 import gradstab as gs
-from tests.helpers import RATIO_LIMIT, orthogonality_ratio
+from tests.helpers import RATIO_LIMIT, check_grads, orthogonality_ratio
 
 # name -> (constructor, shape); together they take every branch of the constructors.
 MAPS = {

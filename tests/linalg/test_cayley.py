@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from gradstab import linalg
-from tests.helpers import RATIO_LIMIT, orthogonality_ratio, random_matrix
+from tests.helpers import RATIO_LIMIT, check_grads, orthogonality_ratio, random_matrix
 
 SCALES = [0.1, 1.0, 10.0, 1e2, 1e4, 1e8, 1e20]
 

@@ -5,10 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import gradstab as gs
-from tests.helpers import random_matrix
+from tests.helpers import check_grads, random_matrix
 
 clip = gs.linalg.clip_singular_values
 INTERVALS = [(0.0, 0.5), (0.5, 1.0), (0.5, 0.5)]

@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from gradstab import linalg
-from tests.helpers import RATIO_LIMIT, random_matrix
+from tests.helpers import RATIO_LIMIT, check_grads, random_matrix
 
 logm_orthogonal = jax.jit(linalg.logm_orthogonal)
 expm_skew = jax.jit(linalg.expm_skew)

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from gradstab import linalg
-from tests.helpers import RATIO_LIMIT, orthogonality_ratio, random_matrix
+from tests.helpers import RATIO_LIMIT, check_grads, orthogonality_ratio, random_matrix
 
 ORDERS = range(4)
 

@@ -2,10 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from gradstab import linalg
-from tests.helpers import random_matrix
+from tests.helpers import check_grads, random_matrix
 
 skew = jax.jit(linalg.skew)
 

@@ -2,12 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 import gradstab as gs
 from gradstab.linalg import _spectral_radius
 from gradstab.linalg._dominant_eigenvalue import squared_power
-from tests.helpers import random_matrix
+from tests.helpers import check_grads, random_matrix
 
 spectral_radius = gs.linalg.spectral_radius
 value_and_gradient = jax.jit(jax.value_and_grad(spectral_radius))

@@ -1,11 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.test_util import check_grads
 
 from gradstab.linalg import expm_skew, skew
 from gradstab.linalg._squaring import square_repeatedly
-from tests.helpers import RATIO_LIMIT, orthogonality_ratio, random_matrix
+from tests.helpers import RATIO_LIMIT, check_grads, orthogonality_ratio, random_matrix
 
 
 @jax.jit
