@@ -11,20 +11,19 @@ validate on, and every method starts from the same answer to everything. `quick`
 on a part of the images, a pixel a step; `--read rows` reads 28 pixels a step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.data import LabeledImages, load_mnist
-from experiments.experiment import Check, Experiment
-from experiments.settings import MethodName, OptimizerName, Preset, TrainingSettings
-from experiments.summary import Summary
+from experiments.experiment import Experiment
+from experiments.settings import OptimizerName, Preset, TrainingSettings
 from experiments.task import Batch, Task
+from experiments.ten_digits import TEN_DIGITS, constrained_read_better
 
 IMAGES, PIXELS = 55_000, 784
 PAPER_PIXELS = 70 * IMAGES * PIXELS
@@ -119,41 +118,16 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         name="pixel_mnist",
         title=f"{kind}, {unit} a step, T = {PIXELS // features}",
         in_features=features,
-        out_features=10,
         train=first(splits.train, settings.train_images),
         draw=draw,
         validation=sequences(*first(splits.validation, settings.validation_images)),
         test=sequences(*first(splits.test, settings.test_images)),
-        losses=optax.softmax_cross_entropy_with_integer_labels,
-        scores=lambda answers, digits: (jnp.argmax(answers, -1) == digits) * 1.0,
-        score_label="accuracy",
-        higher_is_better=True,
-        log_scale=False,
-        baseline=0.1,
-        baseline_label="guessing",
+        **TEN_DIGITS,
         budget=f"{100 * share:.3g}% of the pixels of its 70 passes over {IMAGES:,} "
         f"images, drawn from {settings.train_images:,} of them, with "
         f"{settings.hidden} of its 170 hidden units",
         noted={"order_of_pixels": order.tolist()} if settings.permuted else {},
     )
-
-
-def pixel_mnist_checks(
-    task: Task, summaries: Mapping[MethodName, Summary]
-) -> Sequence[Check]:
-    """Tests whether what is constrained reads better than the plain RNN."""
-    if "rnn" not in summaries:
-        return []
-    plain = summaries["rnn"].median
-    return [
-        Check(
-            f"{summaries[method].title} classifies more images than the tanh RNN",
-            summaries[method].median > plain,
-            f"{summaries[method].median:.3f} against {plain:.3f}",
-        )
-        for method in ("scornn", "spectral_rnn")
-        if method in summaries
-    ]
 
 
 PIXEL_MNIST = Experiment(
@@ -163,6 +137,6 @@ PIXEL_MNIST = Experiment(
     duration="10 min",
     presets=PRESETS,
     task=pixel_mnist_task,
-    checks=pixel_mnist_checks,
+    checks=constrained_read_better,
     published={"scornn": 0.972, "spectral_rnn": 0.977},
 )
