@@ -14,9 +14,7 @@ Glorot start of its authors' code, which uses T = 100.
 What came out of `quick`, as the median test error of seeds 0, 1 and 2: tanh RNN 0.1642,
 GRU 0.0004, scoRNN 0.1663, Spectral-RNN 0.0073. scoRNN keeps its gradient but has not
 begun to learn at its published rates; the GRU, with five times the parameters, learns
-before Spectral-RNN does. With Flax's random read-out in place of the answer 0, the last
-parameters of scoRNN reached 0.1097 and those of Spectral-RNN 0.0157, one of its three
-seeds still at 0.1554.
+before Spectral-RNN does.
 """
 
 from collections.abc import Mapping, Sequence
