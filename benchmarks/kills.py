@@ -2,10 +2,11 @@
 
 `python -m benchmarks.kills` trains the same small networks twice: once undisturbed, and
 once in a process that is killed at random moments, by SIGKILL or by SIGTERM, and
-started again. Scores, measurements and the arrays of every checkpoint must be equal
+started again. Scores, measurements and the arrays of the last checkpoints must be equal
 bit for bit.
 """
 
+import itertools
 import json
 import random
 import signal
@@ -36,14 +37,14 @@ class Options:
         kills: how often it is killed.
         steps: how long it is, in training steps.
         save_every: seconds between its checkpoints.
-        patience: longest time that it is left alone, in seconds.
+        patience: longest time between two kills, in seconds, beside that of a save.
         seed: seed of the moments and of the signals.
     """
 
     kills: int = 20
     steps: int = 20_000
     save_every: float = 0.3
-    patience: float = 12.0
+    patience: float = 6.0
     seed: int = 0
 
 
@@ -52,15 +53,21 @@ def main(options: Options) -> int:
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
-        start(alone, options).wait()
+        if start(alone, options).wait():
+            print("the run that is left alone fails")
+            return 1
         codes: list[int] = []
-        while len(codes) < options.kills:
+        for number in itertools.cycle((signal.SIGKILL, signal.SIGTERM)):
+            if len(codes) == options.kills:
+                break
             process = start(killed, options)
+            # Half of them anywhere, imports included; the others after a new save.
+            if draw.random() < 0.5:
+                wait_for_a_save(killed, process)
             time.sleep(draw.uniform(0, options.patience))
             if process.poll() is not None:
                 print(f"ended by itself after {len(codes)} kills")
                 break
-            number = draw.choice((signal.SIGKILL, signal.SIGTERM))
             process.send_signal(number)
             codes.append(process.wait())
             print(
@@ -84,6 +91,13 @@ def start(runs: Path, options: Options) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def wait_for_a_save(runs: Path, process: subprocess.Popen) -> None:
+    """Waits until a process has saved something new, or has ended."""
+    before = saved(runs)
+    while saved(runs) == before and process.poll() is None:
+        time.sleep(0.02)
 
 
 def saved(runs: Path) -> str:
@@ -116,7 +130,10 @@ def result(path: Path) -> Any:
 def digests(path: Path) -> dict[str, str]:
     """Reads the checksum of the last checkpoint of each training."""
     newest = {
-        method.name: max(method.glob("[0-9]*"), key=lambda step: int(step.name))
+        method.name: max(
+            (step for step in method.iterdir() if step.name.isdecimal()),
+            key=lambda step: int(step.name),
+        )
         for method in path.glob("*/*")
     }
     return {

@@ -18,7 +18,7 @@ from experiments.catalog import EXPERIMENTS
 from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
 from experiments.diagnose import DiagnoseSettings, run_diagnosis
-from experiments.interruption import InterruptedRunError
+from experiments.interruption import InterruptedRunError, interruptible
 from experiments.methods import METHODS
 from experiments.outcome import read_outcomes
 from experiments.report import ReportSettings, write_report
@@ -40,6 +40,10 @@ class ListSettings:
     """
 
     runs: Path = Path("runs")
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run: nothing."""
+        return []
 
 
 Command = (
@@ -69,37 +73,50 @@ def main(arguments: Sequence[str]) -> int:
         The exit code.
     """
     settings = parse(arguments)
-    if isinstance(settings, ListSettings):
-        print_catalog(settings.runs)
-        return 0
     problems = settings.problems()
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return 2
     try:
-        match settings:
-            case DemoSettings():
-                run_demo(settings)
-            case DiagnoseSettings():
-                run_diagnosis(settings)
-            case ReportSettings():
-                write_report(settings)
-            case SweepSettings():
-                run_sweep(settings)
-            case VhctSettings():
-                run_vhct(settings)
-            case _:
-                run_experiment(settings)
+        run(settings)
+        sys.stdout.flush()
     except tuple(EXIT_CODES) as error:
         print(error, file=sys.stderr)
         return EXIT_CODES[type(error)]
-    except BrokenPipeError:  # whoever read the table has seen enough
+    except BrokenPipeError:
+        # Tables are printed when all is done: whoever reads them has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
-        print(f"cannot write the run: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def run(settings: Command) -> None:
+    """Runs a command; those that train stop for a signal when they have saved."""
+    match settings:
+        case ListSettings():
+            print_catalog(settings.runs)
+        case DiagnoseSettings():
+            run_diagnosis(settings)
+        case ReportSettings():
+            write_report(settings)
+        case VhctSettings():
+            run_vhct(settings)
+        case _:
+            with interruptible():
+                train(settings)
+
+
+def train(settings: DemoSettings | SweepSettings | TrainingSettings) -> None:
+    """Runs a command that trains."""
+    match settings:
+        case DemoSettings():
+            run_demo(settings)
+        case SweepSettings():
+            run_sweep(settings)
+        case _:
+            run_experiment(settings)
 
 
 def parse(arguments: Sequence[str]) -> Command:

@@ -32,7 +32,7 @@ from experiments.summary import Summary
 from experiments.task import Task
 
 PAPER_SEQUENCES = 1_000_000
-VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # no seed makes them
+VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # training draws from folded keys
 SOLVED = 0.02
 
 
@@ -52,10 +52,8 @@ class AddingSettings(TrainingSettings):
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = super().problems()
-        if self.length < 2:
-            found.append(f"--length must be at least 2, got {self.length}.")
-        return found + self.below_one(("validation_sequences", "test_sequences"))
+        counts = self.below(1, "validation_sequences", "test_sequences")
+        return super().problems() + self.below(2, "length") + counts
 
 
 PRESETS: Mapping[Preset, AddingSettings] = {

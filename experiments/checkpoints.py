@@ -1,9 +1,11 @@
 """Checkpoints: written whole or not at all, verified when they are read."""
 
+import errno
 import hashlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -32,52 +34,67 @@ class Checkpoints:
     until it is on disk. A save that is killed leaves the one before it in place.
 
     Args:
-        path: the directory; made if it is missing.
+        path: the directory.
+        read_only: whether it is left as it is; otherwise it is made if it is missing.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, read_only: bool = False):
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._orbax = ocp
         self._path = path.absolute()
+        self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             self._path,
-            options=ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=KEPT,
+                create=not read_only,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+            ),
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
 
     def save(self, step: int, state: Any, notes: Mapping[str, Any]) -> None:
-        """Saves a state; one of the same step is replaced.
+        """Saves a state as the newest: any of the same step or a later one goes.
 
         Args:
             step: training steps taken.
             state: a tree of arrays, random keys among them.
             notes: what else to keep, as JSON.
+
+        Raises:
+            OSError: naming the directory, if it, or a save before it, could not be
+                written.
         """
-        if step in self._manager.all_steps():
-            self._manager.wait_until_finished()
-            self._manager.delete(step)
         arrays = named_arrays(state)
         head = {"format": FORMAT, "digest": digest(arrays), **notes}
-        self._manager.save(
-            step,
-            args=self._orbax.args.Composite(
-                arrays=self._orbax.args.StandardSave(arrays),
-                notes=self._orbax.args.JsonSave(head),
-            ),
-        )
+        with self._writing():
+            for later in self._manager.all_steps():
+                if later >= step:
+                    self._manager.wait_until_finished()
+                    self._manager.delete(later)
+            self._manager.save(
+                step,
+                args=self._orbax.args.Composite(
+                    arrays=self._orbax.args.StandardSave(arrays),
+                    notes=self._orbax.args.JsonSave(head),
+                ),
+                force=True,
+            )
 
     def restore(self, start: Any) -> Checkpoint:
         """Reads the newest checkpoint that is whole.
 
-        One that cannot be read is named on the standard error stream, removed, and the
-        one before it taken.
+        One that is damaged is named on the standard error stream and renamed, and the
+        one before it is taken.
 
         Args:
             start: the state before the first step.
@@ -88,39 +105,54 @@ class Checkpoints:
         Raises:
             SettingsError: if a checkpoint holds the state of something else: naming the
                 arrays that differ.
+            PermissionError: if one may not be read.
+            MemoryError: if one is too large to be read.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                arrays, notes = self._read(step)
+                notes = self._read(step, notes=self._orbax.args.JsonRestore())
+                self._check_format(notes)
+                arrays = self._read(step, arrays=self._orbax.args.StandardRestore())
+                arrays = {name: np.asarray(array) for name, array in arrays.items()}
+                _check_digest(arrays, notes)
+            except (SettingsError, PermissionError, MemoryError):
+                raise  # no damage, and no reason to go back
             except Exception as error:  # whatever orbax makes of damaged files
-                reason = str(error).splitlines()[0] if str(error) else repr(error)
-                print(
-                    f"{self._path / str(step)} is damaged ({reason}); "
-                    "the checkpoint before it is used.",
-                    file=sys.stderr,
-                )
-                self._manager.delete(step)
+                self._set_aside(step, error)
                 continue
-            if notes["format"] != FORMAT:
-                raise SettingsError(
-                    f"{self._path} holds checkpoints of format {notes['format']}; this "
-                    f"version reads format {FORMAT}. Give --force to start again."
-                )
             return Checkpoint(step, rebuilt(arrays, start, self._path), notes)
         return Checkpoint(0, start, {})
 
-    def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        restored = self._manager.restore(
-            step,
-            args=self._orbax.args.Composite(
-                arrays=self._orbax.args.StandardRestore(),
-                notes=self._orbax.args.JsonRestore(),
-            ),
-        )
-        arrays = {n: np.asarray(array) for n, array in restored["arrays"].items()}
-        if digest(arrays) != restored["notes"]["digest"]:
-            raise ValueError("its arrays do not have the checksum noted with them")
-        return arrays, restored["notes"]
+    def _read(self, step: int, **what: Any) -> dict[str, Any]:
+        ((name, wanted),) = what.items()
+        composite = self._orbax.args.Composite(**{name: wanted})
+        return self._manager.restore(step, args=composite)[name]
+
+    def _check_format(self, notes: Mapping[str, Any]) -> None:
+        if notes["format"] != FORMAT:
+            raise SettingsError(
+                f"{self._path} holds checkpoints of format {notes['format']}; this "
+                f"version reads format {FORMAT}. Give --force to start again."
+            )
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        rest = [other for other in self._manager.all_steps() if other < step]
+        then = f"step {max(rest)} is used" if rest else "there is none before it"
+        place = self._path / str(step)
+        print(f"{place} is damaged ({reason}); {then}.", file=sys.stderr)
+        if not self._read_only:
+            place.rename(self._path.with_name(f"{self._path.name}-{step}-damaged"))
+            self._manager.reload()
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # ValueError is what a full disk gives
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            code = getattr(error, "errno", None) or errno.EIO
+            raise OSError(code, reason, str(self._path)) from error
 
 
 def named_arrays(state: Any) -> dict[str, np.ndarray]:
@@ -174,6 +206,11 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
         total.update(f"{name} {array.dtype} {array.shape}".encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+def _check_digest(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
+    if digest(arrays) != notes["digest"]:
+        raise ValueError("its arrays do not have the checksum noted with them")
 
 
 def _data(leaf: Any) -> Any:

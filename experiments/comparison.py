@@ -1,6 +1,5 @@
 """Training every method on one task, and what is said of it."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from experiments.figure import Drawing
 from experiments.measurement import curve
 from experiments.methods import METHODS
 from experiments.progress import progress
-from experiments.run_directory import RunDirectory
+from experiments.run_directory import RunDirectory, write_json
 from experiments.settings import MethodName, TrainingSettings
 from experiments.summary import NOTES, Summary, summarize
 from experiments.table import print_table
@@ -90,7 +89,7 @@ class Comparison:
             **{fact: getattr(self.task, fact) for fact in facts},
             "steps": self.settings.steps,
             "seeds": list(self.settings.seeds),
-            "methods": [asdict(summary) for summary in self.summaries.values()],
+            "methods": [summary.to_dict() for summary in self.summaries.values()],
             "checks": [asdict(check) for check in self.checks],
         }
 
@@ -121,9 +120,9 @@ def compare(
             try:
                 trainings[method] = train(task, method, settings, directory, advance)
             except NonFiniteLossError:
-                found = diagnose(task, method, settings, directory)
-                if found:
-                    print("diagnosis:", directory.diagnose(found), file=sys.stderr)
+                path = directory.checkpoints(task.name, method)
+                found = diagnose(task, method, settings, path)
+                write_json(directory.path / "diagnosis.json", {"methods": [found]})
                 raise
     summaries: dict[MethodName, Summary] = {
         method: summarize(done) for method, done in trainings.items()

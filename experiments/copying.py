@@ -30,7 +30,7 @@ from experiments.summary import Summary
 from experiments.task import Task
 
 PAPER_STEPS = 10_000 * 20 * 1020
-VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # no seed makes them
+VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # training draws from folded keys
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class CopyingSettings(TrainingSettings):
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        names = "length", "validation_sequences", "test_sequences"
-        return super().problems() + self.below_one(names)
+        counts = self.below(1, "length", "validation_sequences", "test_sequences")
+        return super().problems() + counts
 
 
 PRESETS: Mapping[Preset, CopyingSettings] = {

@@ -22,7 +22,8 @@ class DemoSettings:
         adding_steps: training steps on the adding problem.
         digits_steps: training steps on the digits.
         seeds: one run each, of all methods; they train side by side in one program.
-        runs: directory that holds the run directory `demo`, replaced by each run.
+        runs: directory that holds the run directory `demo`. One that was stopped is
+            gone on with; one that has ended is replaced.
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
@@ -65,9 +66,9 @@ def run_demo(settings: DemoSettings) -> Sequence[Comparison]:
     Returns:
         What was measured.
     """
-    with RunDirectory(
-        settings.runs / "demo", "demo", settings, force=True
-    ) as directory:
+    path = settings.runs / "demo"
+    has_ended = (path / "result.json").exists()
+    with RunDirectory(path, "demo", settings, force=has_ended) as directory:
         comparisons = [
             compare(experiment, chosen, directory)
             for experiment, chosen in settings.parts()

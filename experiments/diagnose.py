@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from experiments.diagnosis import diagnose, print_diagnosis
-from experiments.run_directory import RunDirectory, SettingsError
+from experiments.run_directory import SettingsError, write_json
 from experiments.saved_run import read_run
 
 
@@ -38,15 +38,18 @@ def run_diagnosis(settings: DiagnoseSettings) -> None:
     Raises:
         SettingsError: if the run has saved no model.
     """
-    name, experiment, chosen = read_run(settings.run, settings.data_dir)
+    experiment, chosen = read_run(settings.run, settings.data_dir)
     task = experiment.task(chosen)
-    found = []
-    with RunDirectory(settings.run, name, chosen) as directory:
-        for method in chosen.methods:
-            one = diagnose(task, method, chosen, directory)
-            if one:
-                print_diagnosis(one)
-                found.append(one)
-        if not found:
-            raise SettingsError(f"{settings.run} has saved no model yet.")
-        print("diagnosis:", directory.diagnose({"methods": found}))
+    folder = settings.run / "checkpoints" / task.name
+    found = [
+        one
+        for method in chosen.methods
+        if (one := diagnose(task, method, chosen, folder / method))
+    ]
+    if not found:
+        raise SettingsError(f"{settings.run} has saved no model yet.")
+    file = settings.run / "diagnosis.json"
+    write_json(file, {"methods": found})
+    for one in found:
+        print_diagnosis(one)
+    print("diagnosis:", file)

@@ -1,6 +1,7 @@
 """What the gradients of a saved state do."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,6 @@ import numpy as np
 from experiments.checkpoints import Checkpoints
 from experiments.learner import Learner, State
 from experiments.methods import METHODS
-from experiments.run_directory import RunDirectory
 from experiments.settings import MethodName, TrainingSettings
 from experiments.table import print_table
 from experiments.task import Task
@@ -17,7 +17,7 @@ MOMENTS = 5  # time steps at which the gradient is printed
 
 
 def diagnose(
-    task: Task, method: MethodName, settings: TrainingSettings, directory: RunDirectory
+    task: Task, method: MethodName, settings: TrainingSettings, checkpoints: Path
 ) -> dict[str, Any] | None:
     """Reads the newest sound state of a training and measures its gradients.
 
@@ -25,7 +25,7 @@ def diagnose(
         task: what was learned.
         method: what learned it.
         settings: see the class.
-        directory: where the training is.
+        checkpoints: the directory of its checkpoints, which is only read.
 
     Returns:
         Numbers fit for JSON, a list of one for each seed where they differ; None if no
@@ -33,7 +33,9 @@ def diagnose(
     """
     learner = Learner(task, method, settings)
     start = learner.start(settings.seeds)
-    with Checkpoints(directory.checkpoints(task.name, method)) as saved:
+    if not checkpoints.is_dir():
+        return None
+    with Checkpoints(checkpoints, read_only=True) as saved:
         step, state, notes = saved.restore(start)
     if not notes:
         return None

@@ -40,6 +40,7 @@ class Experiment:
         task: makes the task.
         checks: tests the claims on the summaries of the methods that ran.
         published: the test scores of the papers, in the setting of the preset `paper`.
+        published_for: settings that must be those of that preset for a comparison.
     """
 
     summary: str
@@ -50,3 +51,4 @@ class Experiment:
     task: Callable[[Any], Task]
     checks: Callable[[Task, Mapping[MethodName, Summary]], Sequence[Check]]
     published: Mapping[MethodName, float] = field(default_factory=dict)
+    published_for: tuple[str, ...] = ()

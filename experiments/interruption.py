@@ -4,26 +4,21 @@ import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 
+# Handlers belong to the process, and so does what they were told.
+_requests: list[int] = []
+
 
 class InterruptedRunError(Exception):
     """A run was asked to stop, and its state is saved."""
 
 
-class Interruption:
-    """Whether a signal has come."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
 @contextmanager
-def interruptible() -> Generator[Interruption]:
+def interruptible() -> Generator[None]:
     """Turns the first SIGTERM or SIGINT into a request; a second one ends at once.
 
     Yields:
-        The request. Ask it between steps.
+        Nothing: `is_interrupted` tells whether there is a request.
     """
-    interruption = Interruption()
     before = {
         number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
     }
@@ -33,12 +28,18 @@ def interruptible() -> Generator[Interruption]:
             signal.signal(number, handler)
 
     def request(number: int, frame: object) -> None:
-        interruption.requested = True
+        _requests.append(number)
         restore()
 
     for number in before:
         signal.signal(number, request)
     try:
-        yield interruption
+        yield
     finally:
         restore()
+        _requests.clear()
+
+
+def is_interrupted() -> bool:
+    """Tells whether a signal has come since `interruptible` was entered."""
+    return bool(_requests)

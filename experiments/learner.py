@@ -10,8 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 import gradstab as gs
+from experiments.feed import Feed
 from experiments.gradient_profile import gradient_profile
 from experiments.methods import METHODS
+from experiments.pace import time_draws
 from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.task import Batch, Task
@@ -61,8 +63,10 @@ class Learner:
         outline = nnx.eval_shape(lambda: self._build(jax.random.key(0)))
         self._graph = nnx.graphdef(outline)
         self._optimizer = METHODS[method].optimizer(outline, settings)
+        self._feed = Feed(task.stream, settings.seeds) if task.stream else None
         self._start = jax.jit(jax.vmap(self._start_one))
         self._advance = jax.jit(self._advance_all)
+        self._learn = jax.jit(jax.vmap(self._learn_one, in_axes=(0, None, 0)))
         self._measure = jax.jit(jax.vmap(self._measure_one, in_axes=(0, None, None)))
         self._norms = jax.jit(jax.vmap(self._norms_one, in_axes=(0, None)))
         self._test = jax.jit(jax.vmap(self._test_one, in_axes=(0, None)))
@@ -86,7 +90,11 @@ class Learner:
         Returns:
             The state after `until` steps.
         """
-        return self._advance(state, done, until, self._task.train)
+        if self._feed is None:
+            return self._advance(state, done, until, self._task.train)
+        for number in range(done, until):
+            state = self._learn(state, number, self._feed.batch(number))
+        return state
 
     def measure(
         self, state: State, steps: int
@@ -98,13 +106,16 @@ class Learner:
             steps: how many.
 
         Returns:
-            The state with a new sum of losses; the validation score of each seed; and
-            ‖∂L/∂h_t‖, the mean over validation sequences.
+            The state with a new sum of losses; the validation score of each seed, NaN
+            if a parameter is not finite; and ‖∂L/∂h_t‖, the mean over the first 64
+            validation sequences.
         """
         return self._measure(state, steps, self._task.validation)
 
     def norms(self, state: State) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Measures each parameter, and the gradient of the validation loss in it.
+        """Measures each parameter, and the gradient in it.
+
+        The gradient is that of the mean loss of the first 64 validation sequences.
 
         Args:
             state: any state.
@@ -118,17 +129,18 @@ class Learner:
         """Scores the best parameters of each seed on the test set."""
         return self._test(state, self._task.test)
 
-    def draw(self, state: State, count: int) -> Array:
-        """Draws the batches of some steps by themselves, for what that costs.
+    def milliseconds_per_draw(self, state: State) -> float:
+        """Measures what a step waits for its batches.
 
         Args:
             state: any state.
-            count: how many steps.
 
         Returns:
-            A number for which every batch had to be drawn.
+            The time that was waited for the disk, or what drawing takes by itself.
         """
-        return self._draw(state.key, count, self._task.train)
+        if self._feed is not None:
+            return self._feed.milliseconds
+        return time_draws(lambda count: self._draw(state.key, count, self._task.train))
 
     def models(self, state: State) -> list[SequenceModel]:
         """Builds the best model of each seed."""
@@ -176,7 +188,11 @@ class Learner:
         )
 
     def _step_one(self, state: State, number: Array, train: Any) -> State:
-        inputs, targets = self._task.draw(_step_key(state.key, number), train)
+        batch = self._task.draw(_step_key(state.key, number), train)
+        return self._learn_one(state, number, batch)
+
+    def _learn_one(self, state: State, number: Array, batch: Batch) -> State:
+        inputs, targets = batch
         value, gradient = jax.value_and_grad(self._loss)(
             state.params, state.fixed, inputs, targets
         )
@@ -194,7 +210,8 @@ class Learner:
     def _measure_one(
         self, state: State, steps: Array, validation: Batch
     ) -> tuple[State, Array, Array]:
-        model = nnx.merge(self._graph, state.params, state.fixed)
+        params = state.params
+        model = nnx.merge(self._graph, params, state.fixed)
         score = self._score(model, validation)
         inputs, targets = jax.tree.map(lambda x: x[:PROFILED_SEQUENCES], validation)
         model = gs.nn.materialize(model)
@@ -203,11 +220,14 @@ class Learner:
             lambda outputs: self._task.losses(model.answer(outputs), targets),
             inputs,
         )
+        # An accuracy is finite for any parameters.
+        sound = jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)])
+        score = jnp.where(jnp.all(sound), score, jnp.nan)
         ahead = score - state.best_score
         better = ahead > 0 if self._task.higher_is_better else ahead < 0
         kept = state._replace(
             loss_sum=jnp.zeros_like(state.loss_sum),
-            best_params=_where(better, state.params, state.best_params),
+            best_params=_where(better, params, state.best_params),
             best_score=jnp.where(better, score, state.best_score),
             best_step=jnp.where(better, steps, state.best_step),
         )

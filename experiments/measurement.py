@@ -1,5 +1,6 @@
 """What is measured during a training, and how it is kept."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ def to_records(
     return [
         {"task": task, "method": method, "seed": seed, "step": measurement.step}
         | {
-            name: None if math.isnan(value) else float(value)
+            name: float(value) if math.isfinite(value) else None
             for name, value in zip(Measurement._fields[1:], values, strict=True)
         }
         for seed, values in zip(seeds, columns, strict=True)
@@ -46,13 +47,28 @@ def to_records(
 
 
 def from_records(records: Sequence[Mapping[str, Any]], seeds: int) -> list[Measurement]:
-    """Puts the records of one training of so many seeds together again."""
-    groups = [records[at : at + seeds] for at in range(0, len(records), seeds)]
+    """Puts the records of one training together again.
+
+    Args:
+        records: one for each seed and measurement, in order.
+        seeds: how many seeds there are.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        ValueError: if a measurement lacks a seed.
+    """
+    groups = [
+        list(group) for _, group in itertools.groupby(records, lambda one: one["step"])
+    ]
+    if any(len(group) != seeds for group in groups):
+        raise ValueError("a measurement lacks a seed")
     return [
         Measurement(
             group[0]["step"],
             *(
-                np.array([record[name] for record in group], np.float32)
+                np.array([record[name] for record in group], np.float32)  # null is NaN
                 for name in Measurement._fields[1:]
             ),
         )

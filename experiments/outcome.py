@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.figure import Drawing
 from experiments.measurement import curve, from_records
-from experiments.run_directory import SettingsError, parsed, read_json
+from experiments.run_directory import SettingsError, read_json, read_records
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Outcome:
         run: the run directory.
         experiment: which one, as on the command line.
         settings: `settings.json`.
-        circumstances: `run.json`.
+        circumstances: of the last start, from `run.json`.
         result: its part of `result.json`.
         records: its part of `metrics.jsonl`.
     """
@@ -49,7 +49,9 @@ class Outcome:
                 method: curve(from_records(records, seeds))
                 for method, records in found.items()
             },
-            gradients={one["method"]: np.array(one["gradient"]) for one in methods},
+            gradients={
+                one["method"]: np.array(one["gradient"], float) for one in methods
+            },
             scores={one["method"]: np.array(one["scores"]) for one in methods},
         )
 
@@ -74,15 +76,14 @@ def read_outcomes(run: Path) -> list[Outcome]:
         )
     result = read_json(run / "result.json")
     circumstances = read_json(run / "run.json")
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    records = [record for line in lines if (record := parsed(line)) is not None]
+    records = read_records(run)
     try:
         return [
             Outcome(
                 run,
                 settings["experiment"],
                 settings,
-                circumstances,
+                circumstances["starts"][-1],
                 one,
                 [record for record in records if record["task"] == one["name"]],
             )
@@ -90,8 +91,8 @@ def read_outcomes(run: Path) -> list[Outcome]:
         ]
     except KeyError as error:
         raise SettingsError(
-            f"{run} was made by another version, which did not note {error}; the "
-            "command that made it writes its result anew."
+            f"{run} was made by another version, which did not note {error}; run it "
+            "again with --force."
         ) from error
 
 

@@ -39,10 +39,7 @@ class PixelDigitsSettings(TrainingSettings):
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = super().problems()
-        if self.split_seed < 0:
-            found.append(f"--split-seed must be at least 0, got {self.split_seed}.")
-        return found
+        return super().problems() + self.below(0, "split_seed")
 
 
 PRESETS: Mapping[Preset, PixelDigitsSettings] = {

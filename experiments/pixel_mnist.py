@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data import LabeledImages, load_mnist
+from experiments.data import BatchStream, LabeledImages, load_mnist, open_mnist
 from experiments.experiment import Experiment
 from experiments.settings import OptimizerName, Preset, TrainingSettings
 from experiments.task import Batch, Task
@@ -37,6 +37,8 @@ class PixelMnistSettings(TrainingSettings):
         read: what is read at each time step.
         permuted: whether the pixels of every image are read in one random order.
         permutation_seed: seed of that order, which is noted in `run.json`.
+        stream: whether training images are read from disk, in shuffled passes, not
+            drawn from memory.
         train_images: how many of the 55,000 training images are drawn from, the first.
         validation_images: how many of the 5,000 validation images are used, the first.
         test_images: how many of the 10,000 test images are used, the first.
@@ -52,25 +54,16 @@ class PixelMnistSettings(TrainingSettings):
     read: Literal["pixels", "rows"] = "pixels"
     permuted: bool = False
     permutation_seed: int = 92916
+    stream: bool = False
     train_images: int = 10_000
     validation_images: int = 1000
     test_images: int = 10_000
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = super().problems()
-        limits = {"train": IMAGES, "validation": 5000, "test": 10_000}
-        for name, limit in limits.items():
-            count = getattr(self, f"{name}_images")
-            if not 1 <= count <= limit:
-                found.append(
-                    f"--{name}-images must lie between 1 and {limit:,}, got {count}."
-                )
-        if self.permutation_seed < 0:
-            found.append(
-                f"--permutation-seed must be at least 0, got {self.permutation_seed}."
-            )
-        return found
+        limits = {"train_images": IMAGES, "validation_images": 5000}
+        found = self.outside(1, limits | {"test_images": 10_000})
+        return super().problems() + found + self.below(0, "permutation_seed")
 
 
 PRESETS: Mapping[Preset, PixelMnistSettings] = {
@@ -110,6 +103,19 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         chosen = jax.random.randint(key, (settings.batch,), 0, len(labels))
         return sequences(images[chosen], labels[chosen])
 
+    def stream(seed: int) -> BatchStream:
+        def convert(example) -> tuple:
+            pixels = example["image"].reshape(PIXELS)[order].astype(np.float32) / 255
+            return pixels.reshape(-1, features), np.int32(example["label"])
+
+        return BatchStream(
+            open_mnist(settings.data_dir)["train"],
+            count=settings.train_images,
+            batch=settings.batch,
+            seed=seed,
+            convert=convert,
+        )
+
     splits = load_mnist(settings.data_dir)
     share = settings.steps * settings.batch * PIXELS / PAPER_PIXELS
     kind = "permuted MNIST" if settings.permuted else "MNIST"
@@ -120,6 +126,7 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         in_features=features,
         train=first(splits.train, settings.train_images),
         draw=draw,
+        stream=stream if settings.stream else None,
         validation=sequences(*first(splits.validation, settings.validation_images)),
         test=sequences(*first(splits.test, settings.test_images)),
         **TEN_DIGITS,
@@ -139,4 +146,5 @@ PIXEL_MNIST = Experiment(
     task=pixel_mnist_task,
     checks=constrained_read_better,
     published={"scornn": 0.972, "spectral_rnn": 0.977},
+    published_for=("read", "permuted"),
 )

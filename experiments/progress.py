@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import (
@@ -68,11 +68,15 @@ def _lines(label: str, total: int) -> Advance:
         if score is not None and done * LINES // total > shown:
             shown = done * LINES // total
             seconds = time.perf_counter() - began
-            print(
+            say(
                 f"{label}: step {done:,} of {total:,}, "
-                f"validation {score:.4f}, {seconds:.0f} s",
-                file=sys.stderr,
-                flush=True,
+                f"validation {score:.4f}, {seconds:.0f} s"
             )
 
     return advance
+
+
+def say(line: str) -> None:
+    """Prints a line on the standard error stream, if anyone is there to read it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -118,7 +118,8 @@ def row(method: Mapping[str, Any], papers: Mapping[Any, float]) -> list[str]:
     """Makes the cells of one method."""
     scores = np.array(method["scores"])
     spread = f" ± {scores.std(ddof=1):.4f}" if len(scores) > 1 else ""
-    pace, gradient = method["milliseconds_per_step"], method["gradient"]
+    pace = method["milliseconds_per_step"]
+    gradient = np.array(method["gradient"], float)
     paper = papers.get(method["method"])
     return [
         METHODS[method["method"]].title,
@@ -127,14 +128,21 @@ def row(method: Mapping[str, Any], papers: Mapping[Any, float]) -> list[str]:
         f"{method['parameters']:,}",
         ", ".join(f"{step:,}" for step in method["best_steps"]),
         "–" if pace is None else f"{pace:.2f}",
-        f"{min(gradient):.0e} / {max(gradient):.0e}",
+        f"{np.nanmin(gradient):.0e} / {np.nanmax(gradient):.0e}",
     ]
 
 
 def published(outcome: Outcome) -> Mapping[Any, float]:
-    """Looks up the papers' scores, which are of the experiment's paper preset."""
-    experiment = EXPERIMENTS.get(outcome.result["name"])
-    return dict(experiment.published) if experiment else {}
+    """Looks up the papers' scores, if the run is of what they were scored on."""
+    experiment = EXPERIMENTS.get(outcome.experiment)
+    if experiment is None:
+        return {}
+    paper = experiment.presets["paper"]
+    is_same = all(
+        outcome.settings.get(name) == getattr(paper, name)
+        for name in experiment.published_for
+    )
+    return dict(experiment.published) if is_same else {}
 
 
 def differences(outcome: Outcome) -> Sequence[str]:

@@ -12,7 +12,7 @@ from experiments.settings import TrainingSettings
 
 def read_run(
     path: Path, data_dir: Path | None = None
-) -> tuple[str, Experiment, TrainingSettings]:
+) -> tuple[Experiment, TrainingSettings]:
     """Reads what a run directory was made by.
 
     Args:
@@ -20,7 +20,7 @@ def read_run(
         data_dir: see `TrainingSettings`.
 
     Returns:
-        The name of the experiment, the experiment, and its settings.
+        The experiment and its settings.
 
     Raises:
         SettingsError: if the directory is of no experiment or of another version.
@@ -42,4 +42,4 @@ def read_run(
         raise SettingsError(
             f"{path} was made by another version of {name}: {error}"
         ) from error
-    return name, experiment, settings
+    return experiment, settings

@@ -1,7 +1,7 @@
 """What a comparison of methods can be told, and what it refuses."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ class TrainingSettings:
         data_dir: folder with the files of the data set; they are downloaded if it is
             not given. What is generated or comes with a package needs none.
         tensorboard: whether to write measurements for TensorBoard too.
-        save_every: seconds between checkpoints; a killed run loses no more.
+        save_every: seconds between checkpoints: about what a killed run loses.
         runs: directory that holds the run directories. Nothing is written elsewhere,
             but for data sets, which are prepared where tensorflow-datasets keeps them.
         name: name of the run directory; that of the experiment if empty.
@@ -67,7 +67,7 @@ class TrainingSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = self.below_one(("hidden", "batch", "steps", "evaluate_every"))
+        found = self.below(1, "hidden", "batch", "steps", "evaluate_every")
         for name in ("learning_rate", "coordinate_learning_rate"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -99,12 +99,21 @@ class TrainingSettings:
             found.append(f"--name must be a plain name, got {self.name!r}.")
         return found
 
-    def below_one(self, fields: Sequence[str]) -> list[str]:
-        """Lists the counts that are none, a line each."""
+    def below(self, least: int, *fields: str) -> list[str]:
+        """Lists the numbers that are too small, a line each."""
         return [
-            f"--{_flag(name)} must be at least 1, got {getattr(self, name)}."
+            f"--{_flag(name)} must be at least {least}, got {getattr(self, name)}."
             for name in fields
-            if getattr(self, name) < 1
+            if getattr(self, name) < least
+        ]
+
+    def outside(self, least: int, limits: Mapping[str, int]) -> list[str]:
+        """Lists the numbers that are too small or too large, a line each."""
+        return [
+            f"--{_flag(name)} must lie between {least} and {limit:,}, "
+            f"got {getattr(self, name)}."
+            for name, limit in limits.items()
+            if not least <= getattr(self, name) <= limit
         ]
 
 

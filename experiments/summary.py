@@ -1,6 +1,8 @@
 """The numbers of one training: what a row of the table says."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -58,6 +60,11 @@ class Summary:
         """The smallest ‖∂L/∂h_t‖ over the largest."""
         return min(self.gradient) / (max(self.gradient) or 1)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the numbers for JSON, which has null for what is not finite."""
+        finite = [x if math.isfinite(x) else None for x in self.gradient]
+        return asdict(self) | {"gradient": finite}
+
     def quantities(self) -> dict[str, str]:
         """The rows of a table, each with its label."""
         spread = {
@@ -80,7 +87,7 @@ class Summary:
 
 NOTES = (
     "Scores: on the test set, of the parameters that scored best in validation.",
-    "‖∂L/∂hₜ‖: after training, mean over validation sequences, median over seeds.",
+    "‖∂L/∂hₜ‖: after training, mean over 64 validation sequences, median over seeds.",
     "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN.",
     "Singular values: how far they leave their interval. Both: worst of all seeds.",
 )

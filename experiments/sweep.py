@@ -1,6 +1,7 @@
 """Looking for settings: `python -m experiments sweep NAME --over ...`."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ import tyro
 
 from experiments.catalog import EXPERIMENTS
 from experiments.methods import METHODS
+from experiments.progress import say
 from experiments.regret_figure import draw_regret
-from experiments.run_directory import RunDirectory, SettingsError, parsed
+from experiments.run_directory import RunDirectory, SettingsError, read_records
 from experiments.search_space import SearchSpace, parse_space
 from experiments.searchers import SearchName, make_searcher
 from experiments.settings import MethodName, Preset, TrainingSettings
@@ -82,8 +84,8 @@ class SweepSettings:
             space = parse_space(self.over, self.base())
         except ValueError as error:
             return [*found, str(error)]
-        for end in (0.0, 1.0):
-            values: dict[str, Any] = space.at([end] * len(space.axes))
+        for corner in itertools.product((0.0, 1.0), repeat=len(space.axes)):
+            values: dict[str, Any] = space.at(corner)
             found += dataclasses.replace(self.base(), **values).problems()
         return list(dict.fromkeys(found))
 
@@ -124,7 +126,7 @@ def run_sweep(settings: SweepSettings) -> list[Trial]:
     )
     trials: list[Trial] = []
     with RunDirectory(path, "sweep", settings, force=settings.force) as directory:
-        known = _finished(path)
+        known = [Trial(**record) for record in read_records(path)]
         for number in range(settings.trials):
             values = space.at(searcher.ask())
             if number < len(known):
@@ -136,7 +138,7 @@ def run_sweep(settings: SweepSettings) -> list[Trial]:
                     experiment.task, chosen, values, path / f"trial-{number:03d}"
                 )
                 directory.log([dataclasses.asdict(trial)])
-                print(f"trial {number + 1} of {settings.trials}: {_described(trial)}")
+                say(f"trial {number + 1} of {settings.trials}: {_described(trial)}")
             searcher.tell(trial.reward)
             trials.append(trial)
         files = draw_regret([t.reward for t in trials], path / "figures" / "regret")
@@ -213,12 +215,6 @@ def _trial_settings(
     first = number * space.seeds if search == "vhct" else 0
     seeds = tuple(range(first, first + space.seeds))
     return dataclasses.replace(base, seeds=seeds, **values)
-
-
-def _finished(path: Path) -> list[Trial]:
-    lines = (path / "metrics.jsonl").read_text().splitlines()
-    found = [parsed(line) for line in lines]
-    return [Trial(**one) for one in found if one is not None]
 
 
 def _check_same(trial: Trial, values: Mapping[str, float], path: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
+from experiments.data.stream import BatchStream
+
 Batch = tuple[Float[Array, "batch time features"], Array]
 
 
@@ -30,6 +32,8 @@ class Task:
         baseline: the score of an answer that needs no memory.
         baseline_label: which answer that is.
         budget: what part of the paper's budget a run is, in words.
+        stream: seed -> training batches read from disk, if they come from there and not
+            from `draw`.
         every_step: whether predictions are asked for at every time step.
         noted: what was drawn to make the task, for `run.json`.
     """
@@ -50,5 +54,6 @@ class Task:
     baseline: float
     baseline_label: str
     budget: str
+    stream: Callable[[int], BatchStream] | None = None
     every_step: bool = False
     noted: Mapping[str, Any] = field(default_factory=dict)

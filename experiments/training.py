@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from experiments.checkpoints import Checkpoints
-from experiments.interruption import InterruptedRunError, interruptible
+from experiments.interruption import InterruptedRunError, is_interrupted
 from experiments.learner import Learner, State
 from experiments.measurement import Measurement, from_records, to_records
 from experiments.methods import METHODS
-from experiments.pace import Pace, time_draws
-from experiments.run_directory import RunDirectory
+from experiments.pace import Pace
+from experiments.run_directory import RunDirectory, SettingsError
 from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.task import Task
@@ -35,12 +35,13 @@ class Training:
         scores: for each seed the score of that model on the test set.
         best_steps: for each seed the steps taken by then.
         measurements: before the first step, then every `evaluate_every` steps.
-        gradient: ‖∂L/∂h_t‖ after the last step, the mean over validation sequences.
+        gradient: ‖∂L/∂h_t‖ after the last step, the mean over 64 validation sequences.
         seconds: for all seeds, compilation and measurements included, over all the
             times that the run was started.
         milliseconds_per_step: for all seeds, median; neither of the two included. None
             if all steps were compiled in.
-        milliseconds_per_draw: what drawing the batches of a step takes of it.
+        milliseconds_per_draw: what drawing the batches of a step takes of it, or
+            waiting for them.
     """
 
     method: MethodName
@@ -80,17 +81,14 @@ def train(
         NonFiniteLossError: at a loss that is not finite; the last checkpoint then holds
             the state that was measured last.
         InterruptedRunError: after a signal, when the state has been saved.
-        SettingsError: if the checkpoints found are of another model.
+        SettingsError: if the checkpoints found are of another model, or do not fit the
+            measurements found.
     """
     began = time.perf_counter()
     learner = Learner(task, method, settings)
-    path = directory.checkpoints(task.name, method)
-    with Checkpoints(path) as saved, interruptible() as signal:
+    with Checkpoints(directory.checkpoints(task.name, method)) as saved:
         done, state, notes = saved.restore(learner.start(settings.seeds))
-        # The measurement before the first step is made again where no step is saved.
-        measurements = from_records(
-            directory.rewind(task.name, method, done or -1), len(settings.seeds)
-        )
+        measurements = recorded(directory, task, method, settings, done)
         pace = Pace(notes.get("milliseconds_per_step"))
         saved_at = began
 
@@ -106,13 +104,15 @@ def train(
         def measure() -> None:
             nonlocal state, sound
             state, measurement = take_measurement(learner, state, done, settings)
-            check_finite(measurement.score, "score after", done, method, settings)
+            what = f"a parameter or the score after step {done}"
+            check_finite(measurement.score, what, method, settings)
             measurements.append(measurement)
             directory.log(to_records(measurement, task.name, method, settings.seeds))
             advance(done, float(np.median(measurement.score)))
             sound = done, state
 
         sound = done, state
+        stop_if_interrupted(done, method, settings)
         try:
             if not done:
                 measure()
@@ -127,12 +127,9 @@ def train(
                 advance(done, None)
                 if done == settings.steps or done % settings.evaluate_every == 0:
                     measure()
-                if signal.requested:
+                if is_interrupted():
                     save()
-                    raise InterruptedRunError(
-                        f"{METHODS[method].title}: stopped after step {done:,} of "
-                        f"{settings.steps:,}; the same command goes on from there."
-                    )
+                stop_if_interrupted(done, method, settings)
                 unsaved = time.perf_counter() - saved_at
                 if done == settings.steps or unsaved > settings.save_every:
                     save()
@@ -141,7 +138,7 @@ def train(
             save()
             raise
 
-        return Training(
+        finished = Training(
             method=method,
             models=learner.models(state),
             scores=np.asarray(learner.test(state)),
@@ -150,8 +147,10 @@ def train(
             gradient=np.asarray(learner.measure(state, settings.steps)[2]),
             seconds=seconds(),
             milliseconds_per_step=pace.milliseconds,
-            milliseconds_per_draw=time_draws(partial(learner.draw, state)),
+            milliseconds_per_draw=learner.milliseconds_per_draw(state),
         )
+        stop_if_interrupted(done, method, settings)
+        return finished
 
 
 def next_measurement(done: int, settings: TrainingSettings) -> int:
@@ -176,6 +175,67 @@ def take_measurement(
     )
 
 
+def recorded(
+    directory: RunDirectory,
+    task: Task,
+    method: MethodName,
+    settings: TrainingSettings,
+    done: int,
+) -> list[Measurement]:
+    """Reads the measurements up to a checkpoint, and drops those after it.
+
+    Args:
+        directory: where they are.
+        task: what is learned.
+        method: what learns it.
+        settings: see the class.
+        done: the step of the checkpoint; 0 if there is none.
+
+    Returns:
+        The measurements: none if no step is saved, since the one before the first step
+        is then made again.
+
+    Raises:
+        SettingsError: if some are missing.
+    """
+    records = directory.rewind(task.name, method, done or -1)
+    every = settings.evaluate_every
+    due = [step for step in range(0, done + 1, every)] if done else []
+    if done == settings.steps and done % every:
+        due.append(done)
+    try:
+        found = from_records(records, len(settings.seeds))
+    except ValueError:
+        found = []
+    if [one.step for one in found] != due:
+        raise SettingsError(
+            f"{directory.path / 'metrics.jsonl'} lacks measurements of {method} that "
+            f"its checkpoint at step {done} had; give --force to start again."
+        )
+    return found
+
+
+def stop_if_interrupted(
+    done: int, method: MethodName, settings: TrainingSettings
+) -> None:
+    """Ends a training that is saved, if a signal asked for it.
+
+    Args:
+        done: steps taken.
+        method: which method is trained.
+        settings: its settings.
+
+    Raises:
+        InterruptedRunError: saying how to go on.
+    """
+    if is_interrupted():
+        without = " without --force" if settings.force else ""
+        raise InterruptedRunError(
+            f"{METHODS[method].title}: stopped after step {done:,} of "
+            f"{settings.steps:,}; the same command{without} goes on from there."
+        )
+
+
 def check_losses(
     bad_step: Int[jax.Array, " seeds"], method: MethodName, settings: TrainingSettings
 ) -> None:
@@ -192,15 +252,13 @@ def check_losses(
     bad = np.asarray(bad_step)
     if np.any(bad >= 0):
         step = bad[bad >= 0].min()
-        check_finite(
-            np.where(bad == step, np.nan, 0), "loss at", int(step), method, settings
-        )
+        first = np.where(bad == step, np.nan, 0)
+        check_finite(first, f"the loss at step {step}", method, settings)
 
 
 def check_finite(
     values: Float[np.ndarray, " seeds"],
     what: str,
-    step: int,
     method: MethodName,
     settings: TrainingSettings,
 ) -> None:
@@ -209,16 +267,15 @@ def check_finite(
     Args:
         values: one for each seed.
         what: what they are, for the error.
-        step: which step they belong to.
         method: which method is trained.
         settings: its settings.
 
     Raises:
-        NonFiniteLossError: naming the seed and the step.
+        NonFiniteLossError: naming the seed and what it is.
     """
     for seed, value in zip(settings.seeds, values, strict=True):
         if not np.isfinite(value):
             raise NonFiniteLossError(
-                f"{METHODS[method].title}, seed {seed}: the {what} step {step} is "
-                "infinite or NaN. Lower the learning rate."
+                f"{METHODS[method].title}, seed {seed}: {what} is infinite or NaN. "
+                "Lower the learning rate."
             )

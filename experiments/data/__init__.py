@@ -11,5 +11,6 @@ from .denoise import (
 )
 from .digits import DigitSplits as DigitSplits, load_digits as load_digits
 from .images import LabeledImages as LabeledImages
-from .mnist import load_mnist as load_mnist
+from .mnist import load_mnist as load_mnist, open_mnist as open_mnist
 from .parenthesis import parenthesis_batch as parenthesis_batch
+from .stream import BatchStream as BatchStream

@@ -1,6 +1,7 @@
 """MNIST as arrays: training, validation and test images with their digits."""
 
 from pathlib import Path
+from typing import Any
 
 from experiments.data.images import ImageSplits, read_images
 from experiments.data.prepared import prepared
@@ -8,6 +9,27 @@ from experiments.data.source_files import listed_files
 
 FILES = listed_files(Path(__file__).parent / "idx_mnist" / "checksums.tsv")
 VALIDATION = 5000
+
+
+def open_mnist(
+    data_dir: Path | None = None, cache: Path | None = None
+) -> dict[str, Any]:
+    """Opens the splits `train` and `test`, which are read from disk when indexed.
+
+    Args:
+        data_dir: see `load_mnist`.
+        cache: see `load_mnist`.
+
+    Returns:
+        Sequences of examples `image` and `label`; the last 5,000 of `train` are those
+        that `load_mnist` sets apart.
+
+    Raises:
+        DataError: see `load_mnist`.
+    """
+    from experiments.data.idx_mnist.builder import IdxMnist
+
+    return prepared(IdxMnist, FILES, data_dir=data_dir, cache=cache)
 
 
 def load_mnist(data_dir: Path | None = None, cache: Path | None = None) -> ImageSplits:
@@ -27,8 +49,6 @@ def load_mnist(data_dir: Path | None = None, cache: Path | None = None) -> Image
         LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document
         Recognition", Proceedings of the IEEE 86(11), 1998.
     """
-    from experiments.data.idx_mnist.builder import IdxMnist
-
-    splits = prepared(IdxMnist, FILES, data_dir=data_dir, cache=cache)
+    splits = open_mnist(data_dir, cache)
     train, test = read_images(splits["train"]), read_images(splits["test"])
     return ImageSplits.set_apart(train, test, VALIDATION)

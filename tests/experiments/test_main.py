@@ -1,10 +1,12 @@
 import json
+import subprocess
 import sys
 
 import pytest
 
 from experiments import comparison
 from experiments.__main__ import main
+from experiments.catalog import EXPERIMENTS
 from experiments.training import NonFiniteLossError
 
 TINY = (
@@ -32,11 +34,10 @@ def test_help_of_a_preset_shows_its_values(capsys):
     assert "default: 170" in " ".join(capsys.readouterr().out.split())
 
 
-def test_list_names_every_experiment(capsys):
-    assert main(["list"]) == 0
-    printed = capsys.readouterr().out
-    assert "adding" in printed
-    assert "pixel_digits" in printed
+def test_list_names_every_experiment(tmp_path, capsys):
+    assert main(["list", "--runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["demo", *EXPERIMENTS]
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys):
@@ -133,7 +134,7 @@ def test_a_diverging_run_is_diagnosed(tmp_path, capsys):
     assert main([*arguments, *place]) == 4
     assert "seed 0: the loss at step" in capsys.readouterr().err
     run = tmp_path / "adding"
-    found = json.loads((run / "diagnosis.json").read_text())
+    (found,) = json.loads((run / "diagnosis.json").read_text())["methods"]
     assert (found["method"], found["step"]) == ("rnn", 0)
     assert len(found["gradient_over_time"][0]) == 6
     assert set(found["parameters"]) == set(found["gradients"])
@@ -158,7 +159,10 @@ def test_writes_what_tensorboard_reads(tmp_path):
     arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
     assert main([*arguments, "--runs", str(tmp_path), "--tensorboard"]) == 0
     folder = tmp_path / "adding" / "tensorboard" / "adding" / "rnn" / "seed0"
-    assert [found.stat().st_size > 100 for found in folder.iterdir()] == [True]
+    (file,) = folder.iterdir()
+    written = file.read_bytes()
+    for name in (b"score", b"loss", b"smallest_gradient", b"largest_gradient"):
+        assert name in written
 
 
 def test_an_absent_writer_names_its_extra(tmp_path, capsys, monkeypatch):
@@ -176,6 +180,21 @@ def test_low_precision_keeps_coordinates_in_float32(tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     (errors,) = [line for line in printed if line.startswith("‖QᵀQ")]
     assert [float(one) < 1e-5 for one in errors.split()[-2:]] == [True, True]
+
+
+@pytest.mark.slow
+def test_a_reader_who_has_gone_ends_no_run(tmp_path):
+    command = [sys.executable, "-m", "experiments", "adding", "--length", "6", *TINY]
+    place = ["--methods", "rnn", "--runs", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, *place], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait() == 0
+    assert (tmp_path / "adding" / "result.json").exists()
 
 
 @pytest.mark.slow

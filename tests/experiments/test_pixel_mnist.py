@@ -1,16 +1,21 @@
 import dataclasses
 import json
+import os
+import signal
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import pixel_mnist
+from experiments import pace, pixel_mnist
 from experiments.data import LabeledImages, load_mnist
 from experiments.data.images import ImageSplits
+from experiments.interruption import InterruptedRunError, interruptible
 from experiments.pixel_mnist import PRESETS, PixelMnistSettings, pixel_mnist_task
 from experiments.run import run_experiment
+from experiments.run_directory import RunDirectory
+from experiments.training import train
 
 SMALL = PixelMnistSettings(
     train_images=30, validation_images=20, test_images=20, batch=4
@@ -81,6 +86,68 @@ def test_names_counts_that_are_not_there():
         "--train-images must lie between 1 and 55,000, got 0.",
         "--test-images must lie between 1 and 10,000, got 10001.",
     ]
+
+
+@pytest.fixture
+def on_disk(images, monkeypatch):
+    """The same images as examples to index."""
+    part = images.train
+    examples = [
+        {"image": image[..., None], "label": label}
+        for image, label in zip(part.images, part.labels, strict=True)
+    ]
+    monkeypatch.setattr(pixel_mnist, "open_mnist", lambda data_dir: {"train": examples})
+
+
+@pytest.mark.usefixtures("on_disk")
+def test_streams_what_it_would_draw(images):
+    pytest.importorskip("grain")
+    settings = dataclasses.replace(SMALL, stream=True, permuted=True, batch=30)
+    task = pixel_mnist_task(settings)
+    assert task.stream is not None
+    inputs, labels = task.stream(0)[0]
+    assert inputs.shape == (30, 784, 1)
+    pixels, digits = task.train
+    found = {row.tobytes() for row in np.round(inputs[..., 0] * 255).astype(np.uint8)}
+    assert found == {np.asarray(row).tobytes() for row in pixels}
+    assert sorted(labels) == sorted(np.asarray(digits).tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_disk")
+def test_a_streamed_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    pytest.importorskip("grain")
+    settings = dataclasses.replace(
+        SMALL,
+        methods=("rnn",),
+        hidden=4,
+        read="rows",
+        stream=True,
+        steps=6,
+        evaluate_every=3,
+        seeds=(0, 1),
+    )
+    monkeypatch.setattr(pace, "STRETCH", 0.0)  # a step at a time
+
+    def run(path, stop=None):
+        def advance(done, score):
+            if done == stop and score is None:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        task = pixel_mnist_task(settings)
+        with (
+            interruptible(),
+            RunDirectory(path, "pixel_mnist", settings) as directory,
+        ):
+            return train(task, "rnn", settings, directory, advance)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "cut", stop=2)
+    resumed = run(tmp_path / "cut")
+    np.testing.assert_array_equal(whole.scores, resumed.scores)
+    files = [tmp_path / name / "metrics.jsonl" for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
+import errno
 import json
+from typing import Any, cast
 
 import pytest
 
 from experiments.adding import AddingSettings
-from experiments.run_directory import RunDirectory, SettingsError
+from experiments.run_directory import RunDirectory, SettingsError, read_records
 
 
 def test_writes_what_was_asked_measured_and_found(tmp_path):
@@ -22,7 +24,8 @@ def test_writes_what_was_asked_measured_and_found(tmp_path):
     assert json.loads((path / "settings.json").read_text())["seeds"] == [3]
     assert json.loads((path / "result.json").read_text()) == {"score": 1}
     circumstances = json.loads((path / "run.json").read_text())
-    assert {"jax", "flax", "python", "devices", "git_revision"} <= set(circumstances)
+    (start,) = circumstances["starts"]
+    assert {"jax", "flax", "python", "devices", "git_revision"} <= set(start)
     assert sorted(found.name for found in path.iterdir()) == [
         "figures",
         "metrics.jsonl",
@@ -61,7 +64,7 @@ def test_drops_what_came_after_a_step(tmp_path):
 @pytest.mark.error_text
 def test_names_damaged_settings(tmp_path):
     (tmp_path / "settings.json").write_text('{"hidd')
-    with pytest.raises(SettingsError, match=r"settings\.json is damaged .*--force"):
+    with pytest.raises(SettingsError, match=r"settings\.json is damaged: .*--force"):
         RunDirectory(tmp_path, "adding", AddingSettings())
     with RunDirectory(tmp_path, "adding", AddingSettings(), force=True):
         assert json.loads((tmp_path / "settings.json").read_text())["hidden"] == 32
@@ -86,3 +89,60 @@ def test_refuses_numbers_that_are_none(tmp_path):
         pytest.raises(ValueError, match="Out of range float"),
     ):
         directory.log([{"loss": float("nan")}])
+
+
+@pytest.mark.error_text
+@pytest.mark.parametrize("content", ["{", "null", "5", "[1]"])
+def test_names_whatever_is_damaged(tmp_path, content):
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(SettingsError, match=r"settings\.json is damaged"):
+        RunDirectory(tmp_path, "adding", AddingSettings())
+    for line in (content, "\xff"):
+        text = f"{{}}\n{line}\n{{}}\n".encode("latin-1")
+        (tmp_path / "metrics.jsonl").write_bytes(text)
+        with pytest.raises(SettingsError, match=r"metrics\.jsonl:2 is damaged"):
+            read_records(tmp_path)
+
+
+def test_half_a_line_at_the_end_is_dropped_from_the_file(tmp_path):
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+        directory.log([{"step": 1}])
+    with (tmp_path / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 2')
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+        directory.log([{"step": 3}])
+    assert [record["step"] for record in read_records(tmp_path)] == [1, 3]
+
+
+@pytest.mark.error_text
+def test_what_is_left_of_a_run_is_not_taken_for_another(tmp_path):
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+        directory.log([{"step": 1}])
+        (directory.checkpoints("adding", "rnn") / "3").mkdir(parents=True)
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(SettingsError, match="checkpoints but no settings.json"):
+        RunDirectory(tmp_path, "adding", AddingSettings())
+    with RunDirectory(tmp_path, "adding", AddingSettings(), force=True) as directory:
+        assert not directory.checkpoints("adding", "rnn").exists()
+
+
+def test_every_start_is_noted_and_what_was_drawn(tmp_path):
+    for _ in range(2):
+        with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+            directory.note({"order": [2, 0, 1]})
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert len(found["starts"]) == 2
+    assert found["order"] == [2, 0, 1]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+        metrics, directory._metrics = directory._metrics, cast(Any, Full())
+        with pytest.raises(OSError, match="No space left") as caught:
+            directory.log([{"step": 1}])
+        directory._metrics = metrics
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")

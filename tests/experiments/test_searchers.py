@@ -78,7 +78,7 @@ def test_vhct_beats_drawing_at_random(capsys):
         vhct, random = (regrets[function, name, 0.1][0] for name in ("VHCT", "random"))
         assert vhct < random
     printed = capsys.readouterr().out
-    assert "Garland, noise 0.1: VHCT < HCT < T-HOO < random" in printed
+    assert "Garland, noise 0.1: VHCT < HCT < T-HOO < random (" in printed
 
 
 def test_the_extra_is_named_where_pyxab_is_missing(monkeypatch):

@@ -34,7 +34,8 @@ def test_tries_and_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
     seeds = json.loads((run / "trial-000" / "settings.json").read_text())["seeds"]
     assert seeds == [0, 1]
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    (run / "metrics.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    half = lines[2][: len(lines[2]) // 2]
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:2], half]))
     ran = []
     train = sweep.train
     monkeypatch.setattr(
@@ -43,6 +44,13 @@ def test_tries_and_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
     assert main([*SWEEP, *OVER, *place]) == 0
     assert ran == [1]
     assert result(tmp_path) == trials
+    assert main([*SWEEP, *OVER, *place]) == 0
+    assert ran == [1]
+
+    other = ["--over", "learning_rate=1e-3..1e-1:log"]
+    assert main([*SWEEP, *other, *place]) == 2
+    assert main([*SWEEP, *other, *place, "--force"]) == 0
+    assert ran == [1] * 4
 
 
 def test_a_trial_that_diverges_has_no_score_and_the_sweep_goes_on(
@@ -88,6 +96,10 @@ def test_rewards_grow_with_better_scores():
         ({"over": ("speed=0..1",)}, "speed is no number"),
         ({"over": ("hidden=0..8",), "method": "rnn"}, "--hidden must be at least 1"),
         ({"steps": 0}, "--steps must be at least 1"),
+        (
+            {"over": ("hidden=8..32", "reflectors=1..32"), "method": "spectral_rnn"},
+            "--reflectors must lie between 0 and --hidden (8), got 32",
+        ),
     ],
 )
 def test_names_what_cannot_be_run(changes, message):

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from experiments import pace
 from experiments.adding import AddingSettings, adding_task
 from experiments.checkpoints import Checkpoints
-from experiments.interruption import InterruptedRunError
+from experiments.interruption import InterruptedRunError, interruptible
+from experiments.learner import Learner
+from experiments.pixel_digits import PixelDigitsSettings, pixel_digits_task
 from experiments.run_directory import RunDirectory, SettingsError
 from experiments.settings import MethodName
 from experiments.training import NonFiniteLossError, check_finite, train
@@ -31,7 +34,7 @@ SMALL = AddingSettings(
 
 def run(path, method: MethodName = "rnn", advance=lambda step, score: None, **changes):
     settings = dataclasses.replace(SMALL, **changes)
-    with RunDirectory(path, "adding", settings) as directory:
+    with interruptible(), RunDirectory(path, "adding", settings) as directory:
         return train(adding_task(settings), method, settings, directory, advance)
 
 
@@ -154,26 +157,94 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
         if file.is_file() and file.stat().st_size > 100:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     resumed = run(tmp_path)
-    assert f"{newest} is damaged" in capsys.readouterr().err
+    assert f"{newest} is damaged" in (error := capsys.readouterr().err)
+    assert "step 3 is used" in error
     assert_equal(whole["rnn"], (resumed, tmp_path))
+
+
+def test_one_that_is_damaged_alone_is_no_reason_to_stop(whole, tmp_path, capsys):
+    run(tmp_path)
+    folder = tmp_path / "checkpoints" / "adding" / "rnn"
+    for file in folder.rglob("metadata"):
+        file.write_text("{")
+    resumed = run(tmp_path)
+    assert "is damaged" in (error := capsys.readouterr().err)
+    assert error.endswith("there is none before it.\n")
+    assert (folder.parent / "rnn-6-damaged").is_dir()
+    assert_equal(whole["rnn"], (resumed, tmp_path))
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    def stop(done, score):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, advance=stop)
+
+
+def test_a_signal_after_the_last_step_is_not_lost(whole, tmp_path):
+    def stop(done, score):
+        if done == SMALL.steps and score is not None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError, match="after step 6 of 6"):
+        run(tmp_path, advance=stop)
+    assert_equal(whole["rnn"], (run(tmp_path), tmp_path))
 
 
 @pytest.mark.error_text
 def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     run(tmp_path)
-    (tmp_path / "settings.json").unlink()
-    with pytest.raises(
-        SettingsError, match=r"recurrent|dense_h.*4.*there, .*8.* asked"
-    ):
-        run(tmp_path, hidden=8)
+    settings = dataclasses.replace(SMALL, hidden=8)
+    learner = Learner(adding_task(settings), "rnn", settings)
+    path = tmp_path / "checkpoints" / "adding" / "rnn"
+    with Checkpoints(path) as saved, pytest.raises(SettingsError) as caught:
+        saved.restore(learner.start(settings.seeds))
+    message = str(caught.value)
+    assert "dense_h.kernel" in message
+    assert "float32[2, 4, 4] there, float32[2, 8, 8] asked" in message
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path):
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path):
     path = tmp_path / "checkpoints"
+    notes = {"format": 0, "digest": "of another kind"}
     with Checkpoints(path) as saved:
-        saved.save(1, {"x": jnp.ones(3)}, {"format": 0})
+        saved.save(1, {"x": jnp.ones(3)}, notes)
     with Checkpoints(path) as saved, pytest.raises(SettingsError, match="format 0"):
         saved.restore({"x": jnp.zeros(3)})
+    assert (path / "1").is_dir()
+
+
+def test_a_save_takes_the_place_of_later_ones(tmp_path):
+    start = {"x": jnp.zeros(3)}
+    with Checkpoints(tmp_path) as saved:
+        for step in (3, 5, 3):
+            saved.save(step, {"x": jnp.full(3, float(step))}, {"at": step})
+    with Checkpoints(tmp_path) as saved:
+        step, state, notes = saved.restore(start)
+    assert (step, notes["at"]) == (3, 3)
+    np.testing.assert_array_equal(state["x"], 3.0)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: no space\nlong trace")
+
+    with Checkpoints(tmp_path) as saved:
+        monkeypatch.setattr(saved._manager, "save", refuse)
+        with pytest.raises(OSError, match="no space") as caught:
+            saved.save(1, {"x": jnp.zeros(3)}, {})
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_missing_measurements_are_named(tmp_path):
+    run(tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for left in ([], lines[:2] + lines[4:], lines[:-1]):
+        (tmp_path / "metrics.jsonl").write_text("".join(left))
+        with pytest.raises(SettingsError, match="metrics.jsonl lacks measurements"):
+            run(tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -183,8 +254,36 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [0]
 
 
+def test_the_last_sound_state_takes_the_place_of_unsound_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "STRETCH", 0.0)
+    with pytest.raises(NonFiniteLossError):
+        run(tmp_path, seeds=(0,), learning_rate=1e38, save_every=0.0)
+    settings = dataclasses.replace(SMALL, seeds=(0,), learning_rate=1e38)
+    start = Learner(adding_task(settings), "rnn", settings).start((0,))
+    with Checkpoints(tmp_path / "checkpoints" / "adding" / "rnn") as saved:
+        step, state, _ = saved.restore(start)
+    assert step == 0
+    for sound, found in zip(*map(jax.tree.leaves, (start, state)), strict=True):
+        assert jnp.issubdtype(found.dtype, jax.dtypes.prng_key) or np.all(
+            np.isfinite(found) | ~np.isfinite(sound)
+        )
+
+
+def test_parameters_that_are_not_finite_are_never_the_best():
+    settings = PixelDigitsSettings(hidden=4, seeds=(0,), methods=("rnn",))
+    learner = Learner(pixel_digits_task(settings), "rnn", settings)
+    state, score, _ = learner.measure(learner.start((0,)), 0)
+    assert np.all(np.isfinite(score))
+    broken = jax.tree.map(lambda x: x.at[..., 0].set(jnp.inf), state.params)
+    state, score, _ = learner.measure(state._replace(params=broken), 1)
+    assert np.all(np.isnan(score))
+    assert int(state.best_step[0]) == 0
+    for leaf in jax.tree.leaves(state.best_params):
+        assert np.all(np.isfinite(leaf))
+
+
 def test_names_the_seed_whose_number_is_not_finite():
     settings = dataclasses.replace(SMALL, seeds=(7, 8))
     with pytest.raises(NonFiniteLossError, match="seed 8: the loss at step 11 is"):
-        check_finite(np.array([1.0, np.inf]), "loss at", 11, "rnn", settings)
-    check_finite(np.ones(2), "loss at", 11, "rnn", settings)
+        check_finite(np.array([1.0, np.inf]), "the loss at step 11", "rnn", settings)
+    check_finite(np.ones(2), "the loss at step 11", "rnn", settings)
