@@ -15,7 +15,10 @@ from experiments.settings import MethodName, TrainingSettings
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of the demonstration; all others are those of the presets `quick`.
+    """Settings of the demonstration.
+
+    All others are those of the presets `quick`, but for the learning rate on the adding
+    problem: twice theirs, so that fewer steps tell the methods apart.
 
     Attributes:
         methods: which methods to train.
@@ -27,26 +30,30 @@ class DemoSettings:
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
-    adding_steps: int = 4500
+    adding_steps: int = 3500
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
     runs: Path = Path("runs")
 
     def parts(self) -> list[tuple[Experiment, TrainingSettings]]:
         """Lists the experiments with their settings."""
-        steps = (ADDING, self.adding_steps), (PIXEL_DIGITS, self.digits_steps)
+        parts = (
+            (ADDING, self.adding_steps, 2e-3),
+            (PIXEL_DIGITS, self.digits_steps, 1e-3),
+        )
         return [
             (
                 experiment,
                 replace(
                     experiment.presets["quick"],
                     methods=self.methods,
-                    steps=count,
-                    evaluate_every=max(count // 20, 1),
+                    steps=steps,
+                    learning_rate=rate,
+                    evaluate_every=max(steps // 20, 1),
                     seeds=self.seeds,
                 ),
             )
-            for experiment, count in steps
+            for experiment, steps, rate in parts
         ]
 
     def problems(self) -> list[str]:
