@@ -21,7 +21,10 @@ _LOOKS: dict[MethodName, dict[str, Any]] = {
     "gru": {"color": "#E69F00", "linestyle": (0, (1.5, 1))},
     "lstm": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1))},
     "scornn": {"color": "#0072B2"},
+    "exprnn": {"color": "#56B4E9"},
     "spectral_rnn": {"color": "#009E73"},
+    "orthogonal_gru": {"color": "#8C6D1F"},
+    "orthogonal_lstm": {"color": "#555555"},
 }
 STYLE: dict[Any, Any] = {
     "font.size": 9,

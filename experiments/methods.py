@@ -63,16 +63,62 @@ def scornn(
     in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
 ) -> nnx.RNNCellBase:
     """An orthogonal recurrent matrix by the scaled Cayley transform."""
-    shape = (settings.hidden, settings.hidden)
     return gs.nn.OrthogonalCell(
         in_features,
         settings.hidden,
-        recurrent=gs.nn.ScaledCayley(shape, negatives=settings.negatives, rngs=rngs),
+        recurrent=scaled_cayley(settings, rngs),
         activation_fn=gs.nn.modrelu,
         kernel_init=symmetric_uniform(0.01),
         dtype=settings.dtype,
         rngs=rngs,
     )
+
+
+def exprnn(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """An orthogonal recurrent matrix by the exponential."""
+    shape = (settings.hidden, settings.hidden)
+    return gs.nn.OrthogonalCell(
+        in_features,
+        settings.hidden,
+        recurrent=gs.nn.Exponential(shape, rngs=rngs),
+        activation_fn=gs.nn.modrelu,
+        dtype=settings.dtype,
+        rngs=rngs,
+    )
+
+
+def orthogonal_gru(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """A gated recurrent unit whose candidate reads the state by a rotation."""
+    return gs.nn.GRUCell(
+        in_features,
+        settings.hidden,
+        candidate=scaled_cayley(settings, rngs),
+        dtype=settings.dtype,
+        rngs=rngs,
+    )
+
+
+def orthogonal_lstm(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """A long short-term memory whose candidate reads the state by a rotation."""
+    return gs.nn.LSTMCell(
+        in_features,
+        settings.hidden,
+        candidate=scaled_cayley(settings, rngs),
+        dtype=settings.dtype,
+        rngs=rngs,
+    )
+
+
+def scaled_cayley(settings: TrainingSettings, rngs: nnx.Rngs) -> gs.nn.ScaledCayley:
+    """Makes an orthogonal matrix as large as the state."""
+    shape = (settings.hidden, settings.hidden)
+    return gs.nn.ScaledCayley(shape, negatives=settings.negatives, rngs=rngs)
 
 
 def spectral_rnn(
@@ -104,5 +150,8 @@ METHODS: dict[MethodName, Method] = {
     "gru": Method("GRU", gru, one_rate),
     "lstm": Method("LSTM", lstm, one_rate),
     "scornn": Method("scoRNN", scornn, slow_coordinates),
+    "exprnn": Method("expRNN", exprnn, slow_coordinates),
     "spectral_rnn": Method("Spectral-RNN", spectral_rnn, unit_reflectors),
+    "orthogonal_gru": Method("orthogonal GRU", orthogonal_gru, slow_coordinates),
+    "orthogonal_lstm": Method("orthogonal LSTM", orthogonal_lstm, slow_coordinates),
 }

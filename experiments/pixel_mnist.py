@@ -48,8 +48,8 @@ class PixelMnistSettings(TrainingSettings):
     reflectors: int = 16
     negatives: int = 6
     optimizer: OptimizerName = "rmsprop"
-    steps: int = 2000
-    evaluate_every: int = 200
+    steps: int = 1500
+    evaluate_every: int = 150
     seeds: tuple[int, ...] = (0,)
     read: Literal["pixels", "rows"] = "pixels"
     permuted: bool = False

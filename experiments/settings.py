@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 Preset = Literal["quick", "paper"]
-MethodName = Literal["rnn", "gru", "lstm", "scornn", "spectral_rnn"]
+MethodName = Literal[
+    "rnn",
+    "gru",
+    "lstm",
+    "scornn",
+    "exprnn",
+    "spectral_rnn",
+    "orthogonal_gru",
+    "orthogonal_lstm",
+]
+# Methods that have an orthogonal matrix by the scaled Cayley transform.
+SCALED_CAYLEY = ("scornn", "orthogonal_gru", "orthogonal_lstm")
 OptimizerName = Literal["adam", "rmsprop"]
 DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
@@ -22,10 +33,13 @@ class TrainingSettings:
         hidden: length of the hidden state.
         reflectors: Spectral-RNN: Householder reflectors on each side.
         radius: Spectral-RNN: its singular values stay within this distance of 1.
-        negatives: scoRNN: entries -1 of its diagonal; the papers tune it by task.
-        optimizer: of everything but scoRNN's coordinates.
+        negatives: scoRNN and the orthogonal gated cells: entries -1 of the diagonal of
+            their scaled Cayley transform; the papers tune it by task.
+        optimizer: of everything but the coordinates of orthogonal matrices, and of
+            Spectral-RNN's.
         learning_rate: its rate.
-        coordinate_learning_rate: of RMSprop, for scoRNN's coordinates.
+        coordinate_learning_rate: of RMSprop, for the coordinates of orthogonal
+            matrices.
         dtype: of products within the cell. Weights, coordinates and the state are
             float32; Flax's cells have their state in it too.
         batch: sequences in a training step.
@@ -72,10 +86,10 @@ class TrainingSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 found.append(f"--{_flag(name)} must be positive, got {value}.")
-        limits = {"reflectors": "spectral_rnn", "negatives": "scornn"}
-        for name, method in limits.items():
+        users = {"reflectors": ("spectral_rnn",), "negatives": SCALED_CAYLEY}
+        for name, methods in users.items():
             value, limit = getattr(self, name), max(self.hidden, 1)
-            if method in self.methods and not 0 <= value <= limit:
+            if set(methods) & set(self.methods) and not 0 <= value <= limit:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )

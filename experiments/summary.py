@@ -88,7 +88,7 @@ class Summary:
 NOTES = (
     "Scores: on the test set, of the parameters that scored best in validation.",
     "‖∂L/∂hₜ‖: after training, mean over 64 validation sequences, median over seeds.",
-    "Q: the recurrent matrix of scoRNN, the factors U and V of Spectral-RNN.",
+    "Q: the orthogonal matrix of a cell; for Spectral-RNN its factors U and V.",
     "Singular values: how far they leave their interval. Both: worst of all seeds.",
 )
 
