@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -89,24 +90,14 @@ def exprnn(
     )
 
 
-def orthogonal_gru(
-    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+def orthogonal_candidate(
+    kind: type[gs.nn.GRUCell] | type[gs.nn.LSTMCell],
+    in_features: int,
+    settings: TrainingSettings,
+    rngs: nnx.Rngs,
 ) -> nnx.RNNCellBase:
-    """A gated recurrent unit whose candidate reads the state by a rotation."""
-    return gs.nn.GRUCell(
-        in_features,
-        settings.hidden,
-        candidate=scaled_cayley(settings, rngs),
-        dtype=settings.dtype,
-        rngs=rngs,
-    )
-
-
-def orthogonal_lstm(
-    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
-) -> nnx.RNNCellBase:
-    """A long short-term memory whose candidate reads the state by a rotation."""
-    return gs.nn.LSTMCell(
+    """A gated cell whose candidate reads the state by an orthogonal matrix."""
+    return kind(
         in_features,
         settings.hidden,
         candidate=scaled_cayley(settings, rngs),
@@ -152,6 +143,12 @@ METHODS: dict[MethodName, Method] = {
     "scornn": Method("scoRNN", scornn, slow_coordinates),
     "exprnn": Method("expRNN", exprnn, slow_coordinates),
     "spectral_rnn": Method("Spectral-RNN", spectral_rnn, unit_reflectors),
-    "orthogonal_gru": Method("orthogonal GRU", orthogonal_gru, slow_coordinates),
-    "orthogonal_lstm": Method("orthogonal LSTM", orthogonal_lstm, slow_coordinates),
+    "orthogonal_gru": Method(
+        "orthogonal GRU", partial(orthogonal_candidate, gs.nn.GRUCell), slow_coordinates
+    ),
+    "orthogonal_lstm": Method(
+        "orthogonal LSTM",
+        partial(orthogonal_candidate, gs.nn.LSTMCell),
+        slow_coordinates,
+    ),
 }
