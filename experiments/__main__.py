@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS
 from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
+from experiments.devices import chosen_device
 from experiments.diagnose import DiagnoseSettings, run_diagnosis
+from experiments.fit import NonFiniteLossError
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.methods import METHODS
 from experiments.outcome import read_outcomes
@@ -27,7 +30,6 @@ from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
 from experiments.sweep import SweepSettings, run_sweep
 from experiments.table import print_table
-from experiments.training import NonFiniteLossError
 from experiments.vhct import VhctSettings, run_vhct
 
 
@@ -104,7 +106,8 @@ def run(settings: Command) -> None:
         case VhctSettings():
             run_vhct(settings)
         case _:
-            with interruptible():
+            device = chosen_device(settings.device)
+            with interruptible(), jax.default_device(device):
                 train(settings)
 
 

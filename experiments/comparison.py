@@ -9,6 +9,7 @@ import numpy as np
 from experiments.diagnosis import diagnose
 from experiments.experiment import Check, Experiment
 from experiments.figure import Drawing
+from experiments.fit import NonFiniteLossError
 from experiments.measurement import curve
 from experiments.methods import METHODS
 from experiments.progress import progress
@@ -17,7 +18,7 @@ from experiments.settings import MethodName, TrainingSettings
 from experiments.summary import NOTES, Summary, summarize
 from experiments.table import print_table
 from experiments.task import Task
-from experiments.training import NonFiniteLossError, Training, train
+from experiments.training import Training, train
 
 
 @dataclass(frozen=True)

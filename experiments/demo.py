@@ -10,7 +10,7 @@ from experiments.experiment import Experiment
 from experiments.figure import draw_figure
 from experiments.pixel_digits import PIXEL_DIGITS
 from experiments.run_directory import RunDirectory
-from experiments.settings import MethodName, TrainingSettings
+from experiments.settings import DeviceKind, MethodName, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class DemoSettings:
         adding_steps: training steps on the adding problem.
         digits_steps: training steps on the digits.
         seeds: one run each, of all methods; they train side by side in one program.
+        device: what to run on.
         runs: directory that holds the run directory `demo`. One that was stopped is
             gone on with; one that has ended is replaced.
     """
@@ -33,6 +34,7 @@ class DemoSettings:
     adding_steps: int = 3500
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
+    device: DeviceKind = "any"
     runs: Path = Path("runs")
 
     def parts(self) -> list[tuple[Experiment, TrainingSettings]]:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from experiments.checkpoints import Checkpoints
-from experiments.learner import Learner, State
+from experiments.evaluation import Evaluator
+from experiments.learner import Learner
 from experiments.methods import METHODS
 from experiments.settings import MethodName, TrainingSettings
+from experiments.state import State
 from experiments.table import print_table
 from experiments.task import Task
 
@@ -32,7 +34,7 @@ def diagnose(
         state was saved.
     """
     learner = Learner(task, method, settings)
-    start = learner.start(settings.seeds)
+    start = learner.start(settings)
     if not checkpoints.is_dir():
         return None
     with Checkpoints(checkpoints, read_only=True) as saved:
@@ -44,15 +46,15 @@ def diagnose(
         "method": method,
         "seeds": list(settings.seeds),
         "step": step,
-        **examine(learner, state, step),
+        **examine(learner.evaluator, state, step),
     }
 
 
-def examine(learner: Learner, state: State, step: int) -> dict[str, Any]:
+def examine(evaluator: Evaluator, state: State, step: int) -> dict[str, Any]:
     """Measures the gradients of a state.
 
     Args:
-        learner: its programs.
+        evaluator: its programs.
         state: the state after `step` steps.
         step: how many steps were taken.
 
@@ -60,8 +62,8 @@ def examine(learner: Learner, state: State, step: int) -> dict[str, Any]:
         `gradient_over_time`: ‖∂L/∂h_t‖; `parameters` and `gradients`: the Frobenius
         norm of each parameter and of its gradient.
     """
-    _, _, profile = learner.measure(state, step)
-    parameters, gradients = learner.norms(state)
+    _, _, profile = evaluator.validate(state, step)
+    parameters, gradients = evaluator.norms(state)
     return {
         "gradient_over_time": _finite(profile),
         "parameters": {name: _finite(norm) for name, norm in parameters.items()},

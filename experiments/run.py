@@ -1,10 +1,7 @@
 """Running one experiment, from settings to a run directory."""
 
-import jax
-
 from experiments.catalog import EXPERIMENTS
 from experiments.comparison import Comparison, compare
-from experiments.devices import chosen_device
 from experiments.events import Events
 from experiments.figure import draw_figure
 from experiments.run_directory import RunDirectory
@@ -29,12 +26,9 @@ def run_experiment(settings: TrainingSettings) -> Comparison:
     )
     path = settings.runs / (settings.name or name)
     events = Events(path / "tensorboard") if settings.tensorboard else None
-    with (
-        jax.default_device(chosen_device(settings.device)),
-        RunDirectory(
-            path, name, settings, force=settings.force, events=events
-        ) as directory,
-    ):
+    with RunDirectory(
+        path, name, settings, force=settings.force, events=events
+    ) as directory:
         comparison = compare(experiment, settings, directory)
         directory.finish(comparison.to_dict())
         files = draw_figure([comparison.drawing()], directory.path / "figures" / name)

@@ -19,6 +19,7 @@ MethodName = Literal[
 ]
 # Methods that have an orthogonal matrix by the scaled Cayley transform.
 SCALED_CAYLEY = ("scornn", "orthogonal_gru", "orthogonal_lstm")
+RATES = ("learning_rate", "coordinate_learning_rate")
 OptimizerName = Literal["adam", "rmsprop"]
 DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
@@ -82,7 +83,7 @@ class TrainingSettings:
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "hidden", "batch", "steps", "evaluate_every")
-        for name in ("learning_rate", "coordinate_learning_rate"):
+        for name in RATES:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 found.append(f"--{_flag(name)} must be positive, got {value}.")

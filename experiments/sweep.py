@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,24 @@ import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS
+from experiments.experiment import Experiment
+from experiments.fit import NonFiniteLossError, fit
+from experiments.learner import Learner
 from experiments.methods import METHODS
 from experiments.progress import say
 from experiments.regret_figure import draw_regret
 from experiments.run_directory import RunDirectory, SettingsError, read_records
 from experiments.search_space import SearchSpace, parse_space
 from experiments.searchers import SearchName, make_searcher
-from experiments.settings import MethodName, Preset, TrainingSettings
+from experiments.settings import (
+    RATES,
+    DeviceKind,
+    MethodName,
+    Preset,
+    TrainingSettings,
+)
 from experiments.table import print_table
 from experiments.task import Task
-from experiments.training import NonFiniteLossError, train
 
 SHOWN = 10  # trials in the table
 
@@ -39,6 +47,7 @@ class SweepSettings:
         trials: how many choices are tried.
         steps: training steps of each; as many as in the preset if not given.
         preset: where all other settings start.
+        device: what to run on.
         data_dir: see the experiment.
         seed: seed of the search.
         runs: directory that holds the run directories.
@@ -53,6 +62,7 @@ class SweepSettings:
     trials: int = 9
     steps: int | None = None
     preset: Preset = "quick"
+    device: DeviceKind = "any"
     data_dir: Path | None = None
     seed: int = 0
     runs: Path = Path("runs")
@@ -124,6 +134,7 @@ def run_sweep(settings: SweepSettings) -> list[Trial]:
     searcher = make_searcher(
         settings.search, len(space.axes), settings.trials, settings.seed
     )
+    learners = SharedLearner(experiment)
     trials: list[Trial] = []
     with RunDirectory(path, "sweep", settings, force=settings.force) as directory:
         known = [Trial(**record) for record in read_records(path)]
@@ -134,9 +145,9 @@ def run_sweep(settings: SweepSettings) -> list[Trial]:
                 _check_same(trial, values, path)
             else:
                 chosen = _trial_settings(base, space, values, number, settings.search)
-                trial = run_trial(
-                    experiment.task, chosen, values, path / f"trial-{number:03d}"
-                )
+                learner = learners.serving(chosen)
+                place = path / f"trial-{number:03d}"
+                trial = run_trial(learner, chosen, values, place)
                 directory.log([dataclasses.asdict(trial)])
                 say(f"trial {number + 1} of {settings.trials}: {_described(trial)}")
             searcher.tell(trial.reward)
@@ -148,23 +159,43 @@ def run_sweep(settings: SweepSettings) -> list[Trial]:
     return trials
 
 
+class SharedLearner:
+    """One learner for choices that differ in seeds and learning rates alone.
+
+    Args:
+        experiment: whose task is learned.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        self._compiled: TrainingSettings | None = None
+        self._learner: Learner | None = None
+
+    def serving(self, settings: TrainingSettings) -> Learner:
+        """Gives the learner of the choice before if it serves, or a new one."""
+        rates: dict[str, Any] = dict.fromkeys(RATES, 1.0)
+        compiled = dataclasses.replace(settings, seeds=(), **rates)
+        if self._learner is None or compiled != self._compiled:
+            task = self._experiment.task(settings)
+            self._learner = Learner(task, settings.methods[0], settings)
+            self._compiled = compiled
+        return self._learner
+
+
 def run_trial(
-    make_task: Callable[[Any], Task],
+    learner: Learner,
     settings: TrainingSettings,
     values: Mapping[str, float],
     path: Path,
 ) -> Trial:
-    """Trains one choice, all seeds side by side."""
-    task = make_task(settings)
+    """Trains one choice, all seeds side by side; nothing is tested."""
     with RunDirectory(path, "trial", settings) as directory:
         try:
-            training = train(task, settings.methods[0], settings, directory)
+            done = fit(learner, settings, directory)
         except NonFiniteLossError:
             return Trial(values, None, 0.0)
-        scores = np.stack([one.score for one in training.measurements])
-    best = scores.max(axis=0) if task.higher_is_better else scores.min(axis=0)
-    score = float(np.mean(best))
-    return Trial(values, score, reward(score, task))
+    score = float(np.mean(done.state.best_score))
+    return Trial(values, score, reward(score, learner.task))
 
 
 def reward(score: float, task: Task) -> float:

@@ -7,8 +7,8 @@ import pytest
 from experiments import comparison
 from experiments.__main__ import main
 from experiments.catalog import EXPERIMENTS
+from experiments.fit import NonFiniteLossError
 from experiments.methods import METHODS
-from experiments.training import NonFiniteLossError
 
 TINY = (
     "--steps 4 --evaluate-every 2 --hidden 4 --reflectors 2 --negatives 2 --batch 8 "

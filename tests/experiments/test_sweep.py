@@ -1,13 +1,14 @@
+import dataclasses
 import json
 
 import pytest
 
 from experiments import sweep
 from experiments.__main__ import main
-from experiments.adding import AddingSettings, adding_task
+from experiments.adding import ADDING, AddingSettings, adding_task
+from experiments.fit import NonFiniteLossError
 from experiments.pixel_digits import PRESETS, pixel_digits_task
-from experiments.sweep import SweepSettings, reward
-from experiments.training import NonFiniteLossError
+from experiments.sweep import SharedLearner, SweepSettings, reward
 
 SWEEP = ["sweep", "adding", "--method", "rnn", "--steps", "3", "--trials", "3"]
 OVER = ["--over", "learning_rate=1e-4..1e-2:log", "seeds=2"]
@@ -37,9 +38,9 @@ def test_tries_and_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
     half = lines[2][: len(lines[2]) // 2]
     (run / "metrics.jsonl").write_text("\n".join([*lines[:2], half]))
     ran = []
-    train = sweep.train
+    fit = sweep.fit
     monkeypatch.setattr(
-        sweep, "train", lambda *arguments: ran.append(1) or train(*arguments)
+        sweep, "fit", lambda *arguments: ran.append(1) or fit(*arguments)
     )
     assert main([*SWEEP, *OVER, *place]) == 0
     assert ran == [1]
@@ -59,7 +60,7 @@ def test_a_trial_that_diverges_has_no_score_and_the_sweep_goes_on(
     def diverge(*_):
         raise NonFiniteLossError("nan")
 
-    monkeypatch.setattr(sweep, "train", diverge)
+    monkeypatch.setattr(sweep, "fit", diverge)
     assert main([*SWEEP, *OVER, "--runs", str(tmp_path)]) == 0
     assert [trial["score"] for trial in result(tmp_path)] == [None] * 3
     assert "not finite" in capsys.readouterr().out
@@ -69,15 +70,24 @@ def test_new_seeds_for_each_pull_of_a_bandit_alone(tmp_path, monkeypatch):
     pytest.importorskip("PyXAB")
     seen = []
 
-    def note(task, method, settings, directory):
+    def note(learner, settings, directory):
         seen.append(settings.seeds)
         raise NonFiniteLossError("nan")
 
-    monkeypatch.setattr(sweep, "train", note)
+    monkeypatch.setattr(sweep, "fit", note)
     for search in ("vhct", "grid"):
         place = ["--runs", str(tmp_path / search), "--search", search]
         assert main([*SWEEP, *OVER, *place]) == 0
     assert seen == [(0, 1), (2, 3), (4, 5), (0, 1), (0, 1), (0, 1)]
+
+
+def test_seeds_and_rates_share_one_compiled_learner():
+    learners, base = SharedLearner(ADDING), AddingSettings(methods=("rnn",))
+    first = learners.serving(base)
+    alike = {"seeds": (5, 6), "learning_rate": 0.5, "coordinate_learning_rate": 0.1}
+    assert learners.serving(dataclasses.replace(base, **alike)) is first
+    for changes in ({"hidden": 8}, {"length": 9}):
+        assert learners.serving(dataclasses.replace(base, **changes)) is not first
 
 
 def test_rewards_grow_with_better_scores():

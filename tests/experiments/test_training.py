@@ -11,12 +11,13 @@ import pytest
 from experiments import pace
 from experiments.adding import AddingSettings, adding_task
 from experiments.checkpoints import Checkpoints
+from experiments.fit import NonFiniteLossError, check_finite
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.learner import Learner
 from experiments.pixel_digits import PixelDigitsSettings, pixel_digits_task
 from experiments.run_directory import RunDirectory, SettingsError
 from experiments.settings import MethodName
-from experiments.training import NonFiniteLossError, check_finite, train
+from experiments.training import train
 
 SMALL = AddingSettings(
     length=6,
@@ -200,7 +201,7 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     learner = Learner(adding_task(settings), "rnn", settings)
     path = tmp_path / "checkpoints" / "adding" / "rnn"
     with Checkpoints(path) as saved, pytest.raises(SettingsError) as caught:
-        saved.restore(learner.start(settings.seeds))
+        saved.restore(learner.start(settings))
     message = str(caught.value)
     assert "dense_h.kernel" in message
     assert "float32[2, 4, 4] there, float32[2, 8, 8] asked" in message
@@ -259,7 +260,7 @@ def test_the_last_sound_state_takes_the_place_of_unsound_ones(tmp_path, monkeypa
     with pytest.raises(NonFiniteLossError):
         run(tmp_path, seeds=(0,), learning_rate=1e38, save_every=0.0)
     settings = dataclasses.replace(SMALL, seeds=(0,), learning_rate=1e38)
-    start = Learner(adding_task(settings), "rnn", settings).start((0,))
+    start = Learner(adding_task(settings), "rnn", settings).start(settings)
     with Checkpoints(tmp_path / "checkpoints" / "adding" / "rnn") as saved:
         step, state, _ = saved.restore(start)
     assert step == 0
@@ -272,10 +273,10 @@ def test_the_last_sound_state_takes_the_place_of_unsound_ones(tmp_path, monkeypa
 def test_parameters_that_are_not_finite_are_never_the_best():
     settings = PixelDigitsSettings(hidden=4, seeds=(0,), methods=("rnn",))
     learner = Learner(pixel_digits_task(settings), "rnn", settings)
-    state, score, _ = learner.measure(learner.start((0,)), 0)
+    state, score, _ = learner.evaluator.validate(learner.start(settings), 0)
     assert np.all(np.isfinite(score))
     broken = jax.tree.map(lambda x: x.at[..., 0].set(jnp.inf), state.params)
-    state, score, _ = learner.measure(state._replace(params=broken), 1)
+    state, score, _ = learner.evaluator.validate(state._replace(params=broken), 1)
     assert np.all(np.isnan(score))
     assert int(state.best_step[0]) == 0
     for leaf in jax.tree.leaves(state.best_params):

@@ -1,0 +1,90 @@
+"""One method's model of one task, as pure functions of its parameters."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+import gradstab as gs
+from experiments.gradient_profile import gradient_profile
+from experiments.methods import METHODS
+from experiments.sequence_model import SequenceModel
+from experiments.settings import MethodName, TrainingSettings
+from experiments.task import Batch, Task
+
+EVALUATED_AT_ONCE = 500  # sequences; the outputs of all of them are in memory
+
+
+class Network:
+    """Builds models of one structure, and says what they give.
+
+    Args:
+        task: what is learned.
+        method: what learns it.
+        settings: see the class.
+
+    Attributes:
+        outline: a model without its numbers.
+    """
+
+    def __init__(self, task: Task, method: MethodName, settings: TrainingSettings):
+        self._task = task
+        self._build = partial(build_model, task, method, settings)
+        self.outline = nnx.eval_shape(lambda: self._build(jax.random.key(0)))
+        self._graph = nnx.graphdef(self.outline)
+
+    def init(self, key: Array) -> tuple[Any, Any]:
+        """Draws the parameters of an untrained model, and the rest of it."""
+        _, params, fixed = nnx.split(self._build(key), nnx.Param, ...)
+        return params, fixed
+
+    def model(self, params: Any, fixed: Any) -> SequenceModel:
+        """Puts a model together."""
+        return nnx.merge(self._graph, params, fixed)
+
+    def loss(self, params: Any, fixed: Any, batch: Batch) -> Float[Array, ""]:
+        """The mean loss of some sequences."""
+        inputs, targets = batch
+        answers = self.model(params, fixed)(inputs)
+        return jnp.mean(self._task.losses(answers, targets))
+
+    def score(self, params: Any, fixed: Any, batch: Batch) -> Float[Array, ""]:
+        """The mean score of some sequences."""
+        model = gs.nn.materialize(self.model(params, fixed))
+
+        def score_one(sequence: Batch) -> Float[Array, ""]:
+            inputs, targets = jax.tree.map(lambda x: x[None], sequence)
+            return self._task.scores(model(inputs), targets)[0]
+
+        return jnp.mean(jax.lax.map(score_one, batch, batch_size=EVALUATED_AT_ONCE))
+
+    def gradient_over_time(
+        self, params: Any, fixed: Any, batch: Batch
+    ) -> Float[Array, " time"]:
+        """‖∂L/∂h_t‖, the mean over some sequences."""
+        inputs, targets = batch
+        model = gs.nn.materialize(self.model(params, fixed))
+        profile = gradient_profile(
+            model.rnn.cell,
+            lambda outputs: self._task.losses(model.answer(outputs), targets),
+            inputs,
+        )
+        return jnp.mean(profile, axis=1)
+
+
+def build_model(
+    task: Task, method: MethodName, settings: TrainingSettings, key: Array
+) -> SequenceModel:
+    """Builds the untrained model of one seed."""
+    rngs = nnx.Rngs(key)
+    cell = METHODS[method].cell(task.in_features, settings, rngs)
+    return SequenceModel(
+        cell,
+        settings.hidden,
+        task.out_features,
+        every_step=task.every_step,
+        rngs=rngs,
+    )
