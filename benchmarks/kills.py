@@ -22,7 +22,7 @@ import tyro
 
 COMMAND = (
     *(sys.executable, "-m", "experiments", "adding", "--length", "50"),
-    *("--hidden", "16", "--reflectors", "4", "--negatives", "8", "--batch", "16"),
+    *("--hidden", "16", "--reflectors", "4", "--batch", "16"),
     *("--test-sequences", "64", "--validation-sequences", "64"),
     *("--methods", "rnn", "spectral_rnn", "--seeds", "0", "1"),
 )

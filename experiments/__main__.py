@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.catalog import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS, name_of
 from experiments.data.source_files import DataError
 from experiments.demo import DemoSettings, run_demo
 from experiments.devices import chosen_device
@@ -28,6 +28,7 @@ from experiments.report import ReportSettings, write_report
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
+from experiments.suggestion import suggest
 from experiments.sweep import SweepSettings, run_sweep
 from experiments.table import print_table
 from experiments.vhct import VhctSettings, run_vhct
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str]) -> int:
         The exit code.
     """
     settings = parse(arguments)
-    problems = settings.problems()
+    if isinstance(settings, TrainingSettings):
+        problems = EXPERIMENTS[name_of(settings)].problems(settings)
+    else:
+        problems = settings.problems()
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
         return 2
@@ -152,6 +156,10 @@ def parse(arguments: Sequence[str]) -> Command:
         "vhct": "regret of the bandit VHCT on the functions of its paper",
         **{name: found.summary for name, found in EXPERIMENTS.items()},
     }
+    word = next(iter(arguments), "")
+    if word not in defaults and not word.startswith("-"):
+        print(f"{word} is no command; {suggest(word, defaults)}", file=sys.stderr)
+        sys.exit(2)
     kind = tyro.extras.subcommand_type_from_defaults(defaults, descriptions)
     return tyro.cli(
         kind,

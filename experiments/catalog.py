@@ -5,6 +5,7 @@ from experiments.copying import COPYING
 from experiments.experiment import Experiment
 from experiments.pixel_digits import PIXEL_DIGITS
 from experiments.pixel_mnist import PIXEL_MNIST
+from experiments.settings import TrainingSettings
 
 EXPERIMENTS: dict[str, Experiment] = {
     "adding": ADDING,
@@ -12,3 +13,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     "pixel_digits": PIXEL_DIGITS,
     "pixel_mnist": PIXEL_MNIST,
 }
+
+
+def name_of(settings: TrainingSettings) -> str:
+    """Finds the experiment that some settings belong to."""
+    return next(
+        name
+        for name, experiment in EXPERIMENTS.items()
+        if type(settings) is type(experiment.presets["quick"])
+    )

@@ -129,10 +129,11 @@ class Checkpoints:
         return self._manager.restore(step, args=composite)[name]
 
     def _check_format(self, notes: Mapping[str, Any]) -> None:
-        if notes["format"] != FORMAT:
+        found = notes.get("format", "unknown")
+        if found != FORMAT:
             raise SettingsError(
-                f"{self._path} holds checkpoints of format {notes['format']}; this "
-                f"version reads format {FORMAT}. Give --force to start again."
+                f"{self._path} holds checkpoints of format {found}; this version reads "
+                f"format {FORMAT}. Give --force to start again."
             )
 
     def _set_aside(self, step: int, error: Exception) -> None:

@@ -39,6 +39,7 @@ class Experiment:
         presets: its settings.
         task: makes the task.
         checks: tests the claims on the summaries of the methods that ran.
+        reads_files: whether `--data-dir` means anything to it.
         published: the test scores of the papers, in the setting of the preset `paper`.
         published_for: settings that must be those of that preset for a comparison.
     """
@@ -50,5 +51,13 @@ class Experiment:
     presets: Mapping[Preset, TrainingSettings]
     task: Callable[[Any], Task]
     checks: Callable[[Task, Mapping[MethodName, Summary]], Sequence[Check]]
+    reads_files: bool = False
     published: Mapping[MethodName, float] = field(default_factory=dict)
     published_for: tuple[str, ...] = ()
+
+    def problems(self, settings: TrainingSettings) -> list[str]:
+        """Lists what cannot be run or was given in vain, a line each."""
+        found = settings.problems() + settings.idle(self.presets[settings.preset])
+        if settings.data_dir and not self.reads_files:
+            found.append("--data-dir changes nothing: no file is read.")
+        return found

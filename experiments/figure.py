@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from experiments.methods import METHODS
+from experiments.run_directory import naming
 from experiments.settings import MethodName
 
 # Okabe and Ito's colors, told apart by color-blind readers; dashes for what is not
@@ -34,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "pdf.fonttype": 42,
 }
+COLUMNS = 4  # of a legend
 # The lower edge of a panel of gradients: what lies below is lost in the rounding of
 # float32 beside a gradient of size one, by a margin of a thousand.
 SMALLEST_GRADIENT = 1e-10
@@ -79,7 +81,7 @@ def draw_figure(drawings: Sequence[Drawing], path: Path) -> list[Path]:
         The files written.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.3 * len(drawings) + 0.4), dpi=200)
+        figure = Figure(figsize=(7.4, 2.4 * len(drawings) + 0.5), dpi=200)
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained")
         rows = figure.subplots(len(drawings), 2, squeeze=False)
@@ -88,7 +90,7 @@ def draw_figure(drawings: Sequence[Drawing], path: Path) -> list[Path]:
             _draw_gradients(right, drawing)
         handles, labels = rows[0][1].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=5, frameon=False
+            handles, labels, loc="outside upper center", ncols=COLUMNS, frameon=False
         )
         return save(figure, path)
 
@@ -131,7 +133,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Writes a figure as PNG and PDF, and returns the two files."""
     files = [path.with_suffix(ending) for ending in (".png", ".pdf")]
     for file in files:
-        figure.savefig(file)
+        with naming(file):
+            figure.savefig(file)
     return files
 
 
@@ -148,19 +151,8 @@ def _draw_curves(axes: Any, drawing: Drawing) -> None:
                 linewidth=0,
             )
     axes.axhline(drawing.baseline, color="0.35", linewidth=0.9, linestyle=":")
-    axes.annotate(
-        drawing.baseline_label,
-        (0.99, drawing.baseline),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color="0.25",
-        fontsize=8,
-    )
     axes.set_title(drawing.title, loc="left")
-    axes.set_xlabel("training step")
+    axes.set_xlabel(f"training step\ndotted: {drawing.baseline_label}")
     axes.set_ylabel(f"validation {drawing.score_label}")
     axes.set_xlim(0, drawing.steps)
     if drawing.log_scale:

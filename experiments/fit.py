@@ -114,7 +114,7 @@ def fit(
                 )
                 stretch = partial(learner.advance, state, done, until, feed)
                 state = pace.time(stretch, until - done)
-                check_losses(state.bad_step, method, settings)
+                check_steps(state.bad_step, method, settings)
                 done = until
                 advance(done, None)
                 if done == settings.steps or done % settings.evaluate_every == 0:
@@ -216,13 +216,13 @@ def stop_if_interrupted(
         )
 
 
-def check_losses(
+def check_steps(
     bad_step: Int[jax.Array, " seeds"], method: MethodName, settings: TrainingSettings
 ) -> None:
-    """Stops a run that has had a loss that is not finite.
+    """Stops a run in which a loss or a parameter has not been finite.
 
     Args:
-        bad_step: for each seed the first step with such a loss; -1 if there was none.
+        bad_step: for each seed the first such step; -1 if there was none.
         method: which method is trained.
         settings: its settings.
 
@@ -233,7 +233,7 @@ def check_losses(
     if np.any(bad >= 0):
         step = bad[bad >= 0].min()
         first = np.where(bad == step, np.nan, 0)
-        check_finite(first, f"the loss at step {step}", method, settings)
+        check_finite(first, f"the loss or a parameter at step {step}", method, settings)
 
 
 def check_finite(

@@ -127,9 +127,11 @@ class Learner:
         updates, optimizer = self._optimizer(state.rates).update(
             gradient, state.optimizer, state.params
         )
-        is_first_bad = ~jnp.isfinite(value) & (state.bad_step < 0)
+        params = optax.apply_updates(state.params, updates)
+        sound = [jnp.all(jnp.isfinite(x)) for x in (value, *jax.tree.leaves(params))]
+        is_first_bad = ~jnp.all(jnp.stack(sound)) & (state.bad_step < 0)
         return state._replace(
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             optimizer=optimizer,
             loss_sum=state.loss_sum + value,
             bad_step=jnp.where(is_first_bad, number, state.bad_step),

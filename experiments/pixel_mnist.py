@@ -65,6 +65,14 @@ class PixelMnistSettings(TrainingSettings):
         found = self.outside(1, limits | {"test_images": 10_000})
         return super().problems() + found + self.below(0, "permutation_seed")
 
+    def idle(self, preset: TrainingSettings) -> list[str]:
+        """Lists what was given but changes nothing, a line each."""
+        found = super().idle(preset)
+        default = PixelMnistSettings.permutation_seed
+        if self.permutation_seed != default and not self.permuted:
+            found.append("--permutation-seed changes nothing without --permuted.")
+        return found
+
 
 PRESETS: Mapping[Preset, PixelMnistSettings] = {
     "quick": PixelMnistSettings(),
@@ -144,6 +152,7 @@ PIXEL_MNIST = Experiment(
     duration="8 min",
     presets=PRESETS,
     task=pixel_mnist_task,
+    reads_files=True,
     checks=constrained_read_better,
     published={"scornn": 0.972, "spectral_rnn": 0.977},
     published_for=("read", "permuted"),

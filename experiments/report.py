@@ -13,6 +13,7 @@ from experiments.figure import draw_figure, draw_scores
 from experiments.methods import METHODS
 from experiments.outcome import Outcome, as_json, read_outcomes
 from experiments.report_formats import FORMATS, Section
+from experiments.run_directory import write_whole
 
 # Settings that say how a run was made, not what.
 _WAY = {"preset", "methods", "runs", "name", "force", "device", "evaluate_every"}
@@ -60,11 +61,37 @@ def write_report(settings: ReportSettings) -> Path:
         section(outcome, figures, f"{place}-{outcome.result['name']}")
         for place, outcome in enumerate(outcomes, 1)
     ]
+    if len(outcomes) > 1:
+        sections.insert(0, overview(outcomes))
     name, render = FORMATS[settings.format]
     file = settings.output / name
-    file.write_text(render(sections))
+    write_whole(file, render(sections))
     print("report:", file)
     return file
+
+
+def overview(outcomes: Sequence[Outcome]) -> Section:
+    """Makes a table of the scores of all comparisons, a column for each."""
+    titles = [heading(outcome) for outcome in outcomes]
+    scores = [
+        {one["method"]: mean_score(one) for one in outcome.result["methods"]}
+        for outcome in outcomes
+    ]
+    labels = [
+        f"{title}: {outcome.result['score_label']}"
+        for title, outcome in zip(titles, outcomes, strict=True)
+    ]
+    return Section(
+        title="All runs",
+        header=("method", *titles),
+        rows=[
+            [METHODS[method].title, *(found.get(method, "–") for found in scores)]
+            for method in METHODS
+            if any(method in found for found in scores)
+        ],
+        notes=[f"Scores on the test sets. {'; '.join(labels)}."],
+        figures=[],
+    )
 
 
 def section(outcome: Outcome, figures: Path, stem: str) -> Section:
@@ -88,18 +115,15 @@ def section(outcome: Outcome, figures: Path, stem: str) -> Section:
         for one in result["checks"]
     ]
     used = outcome.circumstances
+    papers = published(outcome)
+    columns = [columns_of(method, papers) for method in result["methods"]]
     return Section(
-        title=f"{result['title']}: {outcome.run.name}",
-        header=(
-            "method",
-            f"test {result['score_label']}",
-            "paper",
-            "parameters",
-            "best step",
-            "ms a step",
-            "smallest / largest gradient",
-        ),
-        rows=[row(one, published(outcome)) for one in result["methods"]],
+        title=heading(outcome),
+        header=("method", f"test {result['score_label']}", *columns[0]),
+        rows=[
+            [METHODS[method["method"]].title, mean_score(method), *cells.values()]
+            for method, cells in zip(result["methods"], columns, strict=True)
+        ],
         notes=[
             f"Mean ± standard deviation over {len(result['seeds'])} seed(s), of the "
             f"parameters that scored best in validation. "
@@ -108,28 +132,39 @@ def section(outcome: Outcome, figures: Path, stem: str) -> Section:
             *differences(outcome),
             *checks,
             f"gradstab {used['gradstab']}, jax {used['jax']}, flax {used['flax']}, on "
-            f"{', '.join(used['devices'])}; revision {used['git_revision']}.",
+            f"{', '.join(used['devices'])}; revision {str(used['git_revision'])[:10]}.",
         ],
         figures=files,
     )
 
 
-def row(method: Mapping[str, Any], papers: Mapping[Any, float]) -> list[str]:
-    """Makes the cells of one method."""
+def heading(outcome: Outcome) -> str:
+    """Names a comparison and its run."""
+    return f"{outcome.result['title']}: {outcome.run.name}"
+
+
+def mean_score(method: Mapping[str, Any]) -> str:
+    """Writes the mean score of a method, and its spread over seeds."""
     scores = np.array(method["scores"])
     spread = f" ± {scores.std(ddof=1):.4f}" if len(scores) > 1 else ""
+    return f"{scores.mean():.4f}{spread}"
+
+
+def columns_of(
+    method: Mapping[str, Any], papers: Mapping[Any, float]
+) -> Mapping[str, str]:
+    """Makes the other cells of a method, under their headings."""
     pace = method["milliseconds_per_step"]
     gradient = np.array(method["gradient"], float)
     paper = papers.get(method["method"])
-    return [
-        METHODS[method["method"]].title,
-        f"{scores.mean():.4f}{spread}",
-        "–" if paper is None else f"{paper:.3f}",
-        f"{method['parameters']:,}",
-        ", ".join(f"{step:,}" for step in method["best_steps"]),
-        "–" if pace is None else f"{pace:.2f}",
-        f"{np.nanmin(gradient):.0e} / {np.nanmax(gradient):.0e}",
-    ]
+    first, last = (pick(method["best_steps"]) for pick in (min, max))
+    return {
+        **({"paper": "–" if paper is None else f"{paper:.3f}"} if papers else {}),
+        "parameters": f"{method['parameters']:,}",
+        "best step": f"{first:,}" if first == last else f"{first:,} to {last:,}",
+        "ms a step": "–" if pace is None else f"{pace:.2f}",
+        "gradient over time": f"{np.nanmin(gradient):.0e} to {np.nanmax(gradient):.0e}",
+    }
 
 
 def published(outcome: Outcome) -> Mapping[Any, float]:

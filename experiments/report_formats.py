@@ -74,7 +74,7 @@ def to_html(sections: Sequence[Section]) -> str:
         body = "\n".join(f"<tr>{row}</tr>" for row in rows)
         parts += [
             f"<h2>{html.escape(section.title)}</h2>",
-            f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>",
+            f"<div><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>",
             *(f"<p>{html.escape(note)}</p>" for note in section.notes),
             *map(_embedded, section.figures),
         ]
@@ -92,13 +92,16 @@ _HEAD = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem; }
-main { max-width: 56rem; margin: auto; }
+main { max-width: 60rem; margin: auto; }
+div { overflow-x: auto; }
 h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+td { white-space: nowrap; }
+th { vertical-align: bottom; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #222; }
-img { max-width: 100%; margin: 1rem 0; }
+img { max-width: min(100%, 46rem); margin: 1rem 0; }
 p { margin: .4rem 0; color: #444; }
 </style></head><body><main><h1>gradstab report</h1>"""
 _ESCAPES = {

@@ -1,6 +1,6 @@
 """Running one experiment, from settings to a run directory."""
 
-from experiments.catalog import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS, name_of
 from experiments.comparison import Comparison, compare
 from experiments.events import Events
 from experiments.figure import draw_figure
@@ -19,17 +19,13 @@ def run_experiment(settings: TrainingSettings) -> Comparison:
     Returns:
         What was measured.
     """
-    name, experiment = next(
-        (name, experiment)
-        for name, experiment in EXPERIMENTS.items()
-        if type(settings) is type(experiment.presets["quick"])
-    )
+    name = name_of(settings)
     path = settings.runs / (settings.name or name)
     events = Events(path / "tensorboard") if settings.tensorboard else None
     with RunDirectory(
         path, name, settings, force=settings.force, events=events
     ) as directory:
-        comparison = compare(experiment, settings, directory)
+        comparison = compare(EXPERIMENTS[name], settings, directory)
         directory.finish(comparison.to_dict())
         files = draw_figure([comparison.drawing()], directory.path / "figures" / name)
         comparison.show()

@@ -100,7 +100,8 @@ class RunDirectory:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._metrics.close()
+        with naming(self.path / "metrics.jsonl"):
+            self._metrics.close()
         if self._events:
             self._events.close()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from experiments.settings import TrainingSettings
+from experiments.suggestion import suggest
 
 SEEDS = "seeds"
 
@@ -83,8 +84,8 @@ def parse_space(words: Sequence[str], settings: TrainingSettings) -> SearchSpace
             continue
         if name not in numbers:
             raise ValueError(
-                f"--over {word}: {name} is no number among the settings; these are: "
-                f"{', '.join(numbers)}."
+                f"--over {word}: {name} is no number among the settings; "
+                f"{suggest(name, numbers)}"
             )
         axes.append(_axis(word, name, range_, whole=kinds[name] is int))
     if not axes:

@@ -18,8 +18,16 @@ MethodName = Literal[
     "orthogonal_lstm",
 ]
 # Methods that have an orthogonal matrix by the scaled Cayley transform.
-SCALED_CAYLEY = ("scornn", "orthogonal_gru", "orthogonal_lstm")
+SCALED_CAYLEY: tuple[MethodName, ...] = ("scornn", "orthogonal_gru", "orthogonal_lstm")
 RATES = ("learning_rate", "coordinate_learning_rate")
+USERS: Mapping[str, tuple[MethodName, ...]] = {
+    "reflectors": ("spectral_rnn",),
+    "radius": ("spectral_rnn",),
+    "negatives": SCALED_CAYLEY,
+    "coordinate_learning_rate": (*SCALED_CAYLEY, "exprnn"),
+}
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
+LARGEST_RATE = 2.0**128  # rates are float32
 OptimizerName = Literal["adam", "rmsprop"]
 DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
@@ -85,12 +93,13 @@ class TrainingSettings:
         found = self.below(1, "hidden", "batch", "steps", "evaluate_every")
         for name in RATES:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if not 0 < value < LARGEST_RATE:
                 found.append(f"--{_flag(name)} must be positive, got {value}.")
-        users = {"reflectors": ("spectral_rnn",), "negatives": SCALED_CAYLEY}
-        for name, methods in users.items():
+        if self.steps > MOST_STEPS:
+            found.append(f"--steps must be at most {MOST_STEPS:,}, got {self.steps}.")
+        for name in ("reflectors", "negatives"):
             value, limit = getattr(self, name), max(self.hidden, 1)
-            if set(methods) & set(self.methods) and not 0 <= value <= limit:
+            if set(USERS[name]) & set(self.methods) and not 0 <= value <= limit:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )
@@ -113,6 +122,22 @@ class TrainingSettings:
         if self.name != Path(self.name).name or self.name == "..":
             found.append(f"--name must be a plain name, got {self.name!r}.")
         return found
+
+    def idle(self, preset: "TrainingSettings") -> list[str]:
+        """Lists what was given but changes nothing, a line each.
+
+        Args:
+            preset: the settings that were started from.
+
+        Returns:
+            The lines.
+        """
+        return [
+            f"--{_flag(name)} changes nothing: none of --methods has it."
+            for name, users in USERS.items()
+            if getattr(self, name) != getattr(preset, name)
+            and not set(users) & set(self.methods)
+        ]
 
     def below(self, least: int, *fields: str) -> list[str]:
         """Lists the numbers that are too small, a line each."""

@@ -15,7 +15,8 @@ class State(NamedTuple):
         rates: its learning rates, under the names of the settings.
         key: what training batches are drawn from; never used up.
         loss_sum: sum of the losses since the last measurement.
-        bad_step: the first step whose loss was not finite; -1 if there was none.
+        bad_step: the first step with a loss, or to a parameter, that was not finite;
+            -1 if there was none.
         best_params: `params` at the best measurement.
         best_score: its validation score.
         best_step: the steps taken by then.

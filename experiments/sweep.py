@@ -27,6 +27,7 @@ from experiments.settings import (
     Preset,
     TrainingSettings,
 )
+from experiments.suggestion import suggest
 from experiments.table import print_table
 from experiments.task import Task
 
@@ -83,9 +84,10 @@ class SweepSettings:
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         if self.experiment not in EXPERIMENTS:
-            known = ", ".join(EXPERIMENTS)
-            return [f"{self.experiment} is no experiment; these are: {known}."]
-        found = self.base().problems()
+            there = suggest(self.experiment, EXPERIMENTS)
+            return [f"{self.experiment} is no experiment; {there}"]
+        problems = EXPERIMENTS[self.experiment].problems
+        found = problems(self.base())
         if self.trials < 1:
             found.append(f"--trials must be at least 1, got {self.trials}.")
         if self.seed < 0:
@@ -96,7 +98,7 @@ class SweepSettings:
             return [*found, str(error)]
         for corner in itertools.product((0.0, 1.0), repeat=len(space.axes)):
             values: dict[str, Any] = space.at(corner)
-            found += dataclasses.replace(self.base(), **values).problems()
+            found += problems(dataclasses.replace(self.base(), **values))
         return list(dict.fromkeys(found))
 
 

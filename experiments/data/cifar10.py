@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from experiments.data.images import (
     ImageSplits,
     LabeledImages,
     check_labels,
-    read_images,
+    read_splits,
 )
 from experiments.data.prepared import prepared
 from experiments.data.source_files import (
@@ -16,6 +14,7 @@ from experiments.data.source_files import (
     check_local,
     describe,
     listed_files,
+    read_arrays,
 )
 
 FILES = listed_files(Path(__file__).parent / "cifar10_binary" / "checksums.tsv")
@@ -46,11 +45,8 @@ def load_cifar10(
         Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical
         report, University of Toronto, 2009.
     """
-    from experiments.data.cifar10_binary.builder import Cifar10Binary
-
-    splits = prepared(Cifar10Binary, FILES, data_dir=data_dir, cache=cache)
-    train, test = read_images(splits["train"]), read_images(splits["test"])
-    return ImageSplits.set_apart(train, test, VALIDATION)
+    splits = prepared("cifar10_binary", FILES, data_dir=data_dir, cache=cache)
+    return read_splits(splits, VALIDATION)
 
 
 def load_cifar10_sample(data_dir: Path) -> ImageSplits:
@@ -65,16 +61,16 @@ def load_cifar10_sample(data_dir: Path) -> ImageSplits:
         3,500 images to train, 500 to validate and 1,000 to test.
 
     Raises:
-        DataError: if the file is missing or differs.
+        DataError: if the file is missing or differs, or if a label is no class.
     """
     advice = f"The sample is to be had from no public address:\n{describe([SAMPLE])}"
     check_local([SAMPLE], data_dir, advice)
-    with np.load(data_dir / SAMPLE.name) as arrays:
-        train, test = (
-            LabeledImages(
-                arrays[f"{split}_images"],
-                check_labels(arrays[f"{split}_labels"].tolist(), 10),
-            )
-            for split in ("train", "test")
+    path = data_dir / SAMPLE.name
+    arrays = read_arrays(path)
+    train, test = (
+        LabeledImages(
+            arrays[f"{split}_images"], check_labels(arrays[f"{split}_labels"], 10, path)
         )
+        for split in ("train", "test")
+    )
     return ImageSplits.set_apart(train, test, SAMPLE_VALIDATION)

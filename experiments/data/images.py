@@ -1,10 +1,11 @@
 """Labeled images in three parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from os import PathLike
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Integer, UInt8
 
 from experiments.data.source_files import DataError
 
@@ -36,18 +37,28 @@ class ImageSplits(NamedTuple):
         )
 
 
-def read_images(source: Any, classes: int = 10) -> LabeledImages:
+def read_splits(sources: Mapping[str, Any], count: int) -> ImageSplits:
+    """Reads the splits `train` and `test`.
+
+    Args:
+        sources: data sources of examples `image` and `label`.
+        count: how many training images are set apart to validate on, the last.
+
+    Returns:
+        All three parts.
+    """
+    train, test = read_images(sources["train"]), read_images(sources["test"])
+    return ImageSplits.set_apart(train, test, count)
+
+
+def read_images(source: Any) -> LabeledImages:
     """Reads all examples of a split.
 
     Args:
         source: a data source of examples `image` and `label`.
-        classes: how many classes there are.
 
     Returns:
         The images and their classes, in the order of the source.
-
-    Raises:
-        DataError: if a label is no class.
     """
     examples = [
         example
@@ -58,15 +69,18 @@ def read_images(source: Any, classes: int = 10) -> LabeledImages:
     ]
     labels = [int(example["label"]) for example in examples]
     images = np.stack([np.asarray(example["image"]) for example in examples])
-    return LabeledImages(images, check_labels(labels, classes))
+    return LabeledImages(images, np.asarray(labels, np.int32))
 
 
-def check_labels(labels: Sequence[int], classes: int) -> Int32[np.ndarray, " count"]:
+def check_labels(
+    labels: Integer[np.ndarray, " count"], classes: int, file: PathLike[str] | str
+) -> Int32[np.ndarray, " count"]:
     """Checks that labels are classes.
 
     Args:
         labels: whole numbers.
         classes: how many classes there are.
+        file: where the labels come from, for the error.
 
     Returns:
         The labels.
@@ -74,9 +88,10 @@ def check_labels(labels: Sequence[int], classes: int) -> Int32[np.ndarray, " cou
     Raises:
         DataError: naming the first label that lies outside [0, classes).
     """
-    for place, label in enumerate(labels):
-        if not 0 <= label < classes:
-            raise DataError(
-                f"label {label} of example {place} lies outside [0, {classes - 1}]."
-            )
-    return np.asarray(labels, np.int32)
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    if outside.size:
+        raise DataError(
+            f"{file}: label {labels[outside[0]]} of example {outside[0]} lies outside "
+            f"[0, {classes - 1}]."
+        )
+    return labels.astype(np.int32)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.data.images import ImageSplits, read_images
+from experiments.data.images import ImageSplits, read_splits
 from experiments.data.prepared import prepared
 from experiments.data.source_files import listed_files
 
@@ -21,15 +21,13 @@ def open_mnist(
         cache: see `load_mnist`.
 
     Returns:
-        Sequences of examples `image` and `label`; the last 5,000 of `train` are those
-        that `load_mnist` sets apart.
+        Sequences of examples `image` and `label`, whose labels were checked when they
+        were prepared; the last 5,000 of `train` are those that `load_mnist` sets apart.
 
     Raises:
         DataError: see `load_mnist`.
     """
-    from experiments.data.idx_mnist.builder import IdxMnist
-
-    return prepared(IdxMnist, FILES, data_dir=data_dir, cache=cache)
+    return prepared("idx_mnist", FILES, data_dir=data_dir, cache=cache)
 
 
 def load_mnist(data_dir: Path | None = None, cache: Path | None = None) -> ImageSplits:
@@ -49,6 +47,4 @@ def load_mnist(data_dir: Path | None = None, cache: Path | None = None) -> Image
         LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document
         Recognition", Proceedings of the IEEE 86(11), 1998.
     """
-    splits = open_mnist(data_dir, cache)
-    train, test = read_images(splits["train"]), read_images(splits["test"])
-    return ImageSplits.set_apart(train, test, VALIDATION)
+    return read_splits(open_mnist(data_dir, cache), VALIDATION)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+import optax
+from jaxtyping import Array, Bool, Float, UInt8
 
 from experiments.data.prepared import prepared
 from experiments.data.source_files import SourceFile
@@ -78,10 +80,8 @@ def load_polyphonic(
         Boulanger-Lewandowski, Bengio & Vincent, "Modeling Temporal Dependencies in
         High-Dimensional Sequences", ICML 2012.
     """
-    from experiments.data.polyphonic_rolls.builder import PolyphonicRolls
-
     splits = prepared(
-        PolyphonicRolls,
+        "polyphonic_rolls",
         [FILES[collection]],
         data_dir=data_dir,
         cache=cache,
@@ -110,8 +110,8 @@ def bucketed(
             compiled.
 
     Returns:
-        Batches from the shortest pieces to the longest. A mean over the mask counts
-        every time step of every piece once and no padding.
+        Batches from the shortest pieces to the longest. `frame_nll` counts every time
+        step of every piece once and no padding.
     """
     order = sorted(range(len(rolls)), key=lambda place: len(rolls[place]))
     groups = [order[first : first + batch] for first in range(0, len(order), batch)]
@@ -139,3 +139,29 @@ def padded(rolls: Sequence[Roll], batch: int, multiple: int) -> RollBatch:
         filled[place, : len(roll)] = roll
         mask[place, : len(roll)] = True
     return RollBatch(filled, mask)
+
+
+def frame_nll(
+    logits: Float[Array, "batch time 88"], batch: RollBatch
+) -> Float[Array, ""]:
+    """Computes the negative log-likelihood of a time step, in nats.
+
+    -Σₖ [xₖ log σ(zₖ) + (1 - xₖ) log(1 - σ(zₖ))] for logits z and the 88 keys x of a
+    time step, averaged over the time steps of all pieces.
+
+    Args:
+        logits: of each key being down; those of a time step are to be predicted from
+            the time steps before it.
+        batch: what was played.
+
+    Returns:
+        The mean, to which padding adds nothing; 0 if every piece is empty.
+
+    References:
+        Boulanger-Lewandowski, Bengio & Vincent, ICML 2012, table 1, reports its
+        negative.
+    """
+    rolls = jnp.asarray(batch.rolls, logits.dtype)
+    losses = optax.sigmoid_binary_cross_entropy(logits, rolls)
+    total = jnp.sum(jnp.sum(losses, axis=-1), where=batch.mask)
+    return total / jnp.maximum(jnp.sum(batch.mask, dtype=logits.dtype), 1)

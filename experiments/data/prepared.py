@@ -2,20 +2,23 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from experiments.data.extra import extra_data
 from experiments.data.source_files import (
     DataError,
     SourceFile,
     check_local,
     check_reachable,
     describe,
+    names_of,
 )
 
 
 def prepared(
-    builder_type: Any,
+    name: str,
     files: Sequence[SourceFile],
     *,
     data_dir: Path | None,
@@ -30,7 +33,8 @@ def prepared(
     been verified; what is prepared, likewise.
 
     Args:
-        builder_type: a `tfds.core.GeneratorBasedBuilder` that needs no TensorFlow.
+        name: what the builder is registered by, and the package here that holds it. It
+            needs no TensorFlow.
         files: what it reads.
         data_dir: folder that holds the files.
         cache: where prepared data sets are kept; None for tensorflow-datasets' own
@@ -44,17 +48,24 @@ def prepared(
 
     Raises:
         DataError: if the files are neither here nor to be had, or not what they should
-            be.
+            be; or if the extra `data` is not installed.
     """
-    import tensorflow_datasets as tfds
+    with extra_data():
+        import requests
+        import tensorflow_datasets as tfds
+        from tensorflow_datasets.core.download import download_manager
 
+        import_module(f"experiments.data.{name}.builder")
+        builder_type: Any = tfds.builder_cls(name)
+        builder = builder_type(
+            config=config, data_dir=cache, file_format="array_record"
+        )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    builder = builder_type(config=config, data_dir=cache, file_format="array_record")
     is_prepared = builder.data_path.exists() and builder.is_prepared()
     advice = (
-        f"Put these files, unrenamed, into one folder and name it with --data-dir:\n"
-        f"{describe(files)}"
+        "Put these files, unrenamed, into one folder and name it with --data-dir; what "
+        f"is prepared from them is kept in {builder.data_path}:\n{describe(files)}"
     )
     if data_dir is not None:
         _check_folder(files, data_dir, advice, exact=exact)
@@ -64,7 +75,17 @@ def prepared(
         options = tfds.download.DownloadConfig(
             manual_dir=data_dir, try_download_gcs=False
         )
-        builder.download_and_prepare(download_config=options)
+        try:
+            builder.download_and_prepare(download_config=options)
+        except (
+            requests.RequestException,
+            tfds.download.DownloadError,
+            download_manager.NonMatchingChecksumError,
+        ) as error:
+            raise DataError(
+                f"{names_of(files)}: a download failed ({error}).\n"
+                f"Try again, or fetch them otherwise.\n{advice}"
+            ) from error
     return dict(builder.as_data_source())
 
 

@@ -68,10 +68,8 @@ def load_ptb(
         Mikolov, Karafiát, Burget, Černocký & Khudanpur, "Recurrent Neural Network Based
         Language Model", INTERSPEECH 2010.
     """
-    from experiments.data.ptb_stream.builder import PtbStream
-
     splits = prepared(
-        PtbStream, FILES, data_dir=data_dir, cache=cache, config=level, exact=exact
+        "ptb_stream", FILES, data_dir=data_dir, cache=cache, config=level, exact=exact
     )
     vocabulary = splits["train"].dataset_info.metadata["vocabulary"]
     streams = {split: _concatenate(source) for split, source in splits.items()}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+
 PATIENCE = 3.0  # seconds to wait for a host before it counts as out of reach
 
 
@@ -74,17 +76,18 @@ def check_reachable(files: Sequence[SourceFile], advice: str) -> None:
     Raises:
         DataError: naming the files and, if it is that, the host that does not answer.
     """
-    names = ", ".join(file.name for file in files)
     urls = [file.url for file in files]
     if None in urls:
-        raise DataError(f"{names}: to be had from no public address.\n{advice}")
-    for host in {urlsplit(str(url)).hostname for url in urls}:
+        raise DataError(
+            f"{names_of(files)}: to be had from no public address.\n{advice}"
+        )
+    for host, port in {(urlsplit(url).hostname, urlsplit(url).port) for url in urls}:
         try:
-            socket.create_connection((host, 443), timeout=PATIENCE).close()
+            socket.create_connection((host, port or 443), timeout=PATIENCE).close()
         except OSError as error:
             raise DataError(
-                f"{names}: not on this machine, and {host} does not answer ({error}).\n"
-                f"{advice}"
+                f"{names_of(files)}: not on this machine, and {host} does not answer "
+                f"({error}).\n{advice}"
             ) from error
 
 
@@ -95,6 +98,31 @@ def describe(files: Sequence[SourceFile]) -> str:
         + (f"\n    {file.url}" if file.url else "")
         for file in files
     )
+
+
+def names_of(files: Sequence[SourceFile]) -> str:
+    """Lists names alone, in a line."""
+    return ", ".join(file.name for file in files)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of an .npz file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its arrays, by name.
+
+    Raises:
+        DataError: if the file is damaged, or is no .npz file.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream) as arrays:
+            return dict(arrays)
+    # NumPy, zipfile and zlib raise a dozen kinds of errors at a damaged file.
+    except Exception as error:
+        raise DataError(f"{path} is damaged, or is no .npz file: {error}.") from error
 
 
 def _problem(file: SourceFile, folder: Path) -> str | None:

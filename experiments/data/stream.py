@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from experiments.data.extra import extra_data
+
 THREADS, AHEAD = 2, 16  # that read, and batches they keep ready
 
 
@@ -25,6 +27,7 @@ class BatchStream:
 
     Raises:
         ValueError: if they do not.
+        DataError: if the extra `data` is not installed.
     """
 
     def __init__(
@@ -38,7 +41,8 @@ class BatchStream:
         process: int = 0,
         processes: int = 1,
     ):
-        import grain
+        with extra_data():
+            import grain
 
         if batch % processes:
             raise ValueError(

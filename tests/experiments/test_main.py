@@ -1,19 +1,22 @@
 import json
 import subprocess
 import sys
+import time
 
+import jax
 import pytest
 
 from experiments import comparison
 from experiments.__main__ import main
 from experiments.catalog import EXPERIMENTS
 from experiments.fit import NonFiniteLossError
+from experiments.interruption import InterruptedRunError
 from experiments.methods import METHODS
+from experiments.run_directory import RunDirectory
 
-TINY = (
-    "--steps 4 --evaluate-every 2 --hidden 4 --reflectors 2 --negatives 2 --batch 8 "
-    "--seeds 0"
-).split()
+TINY = "--steps 4 --evaluate-every 2 --hidden 4 --batch 8 --seeds 0".split()
+RNN = ["adding", "--length", "6", "--methods", "rnn", *TINY]
+EVERY_METHOD = ["--methods", *METHODS, "--reflectors", "2", "--negatives", "2"]
 
 
 def exit_code(arguments):
@@ -46,9 +49,36 @@ def test_an_unknown_flag_suggests_the_nearest(capsys):
     assert "--length" in capsys.readouterr().err
 
 
+def test_an_unknown_command_suggests_the_nearest(capsys):
+    assert exit_code(["ading"]) == 2
+    assert "ading is no command; did you mean adding?" in capsys.readouterr().err
+    assert exit_code(["xyz"]) == 2
+    assert "there are list, demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["adding", "--methods", "rnn", "--radius", "0.1"], "--radius changes nothing"),
+        (["adding", "--data-dir", "."], "--data-dir changes nothing"),
+        (["pixel_mnist", "--permutation-seed", "1"], "without --permuted"),
+        (["sweep", "copying", "--data-dir", "."], "--data-dir changes nothing"),
+        (
+            ["sweep", "adding", "--method", "gru", "--over", "negatives=0..4"],
+            "--negatives changes nothing",
+        ),
+    ],
+)
+def test_options_that_change_nothing_exit_with_2(arguments, message, tmp_path, capsys):
+    assert main([*arguments, "--runs", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["ading"], ["adding", "--preset", "fast"], ["adding", "--steps", "many"]],
+    [["adding", "--preset", "fast"], ["adding", "--steps", "many"]],
 )
 def test_words_that_mean_nothing_exit_with_2(arguments):
     assert exit_code(arguments) == 2
@@ -71,8 +101,7 @@ def test_values_that_cannot_be_run_exit_with_2_before_any_work(
 @pytest.mark.slow
 def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
-    assert main(arguments) == 0
+    assert main(RNN) == 0
     printed = capsys.readouterr().out
     assert "tanh RNN\n" in printed
     assert "always answering 1 (1/6): 0.1667" in printed
@@ -92,10 +121,12 @@ def test_a_run_leaves_a_directory_and_prints_a_table(tmp_path, capsys, monkeypat
     assert (run / "figures" / "adding.pdf").read_bytes().startswith(b"%PDF")
 
     first = (run / "metrics.jsonl").read_bytes()
-    assert main(arguments) == 0
+    assert main(RNN) == 0
     assert (run / "metrics.jsonl").read_bytes() == first
-    assert main([*arguments, "--length", "8"]) == 2
+    assert main([*RNN, "--length", "8"]) == 2
     assert "length: 6 there, 8 asked" in capsys.readouterr().err
+    assert main([*RNN, "--length", "8", "--force"]) == 0
+    assert json.loads((run / "settings.json").read_text())["length"] == 8
 
 
 def test_a_loss_that_is_not_finite_exits_with_4(tmp_path, capsys, monkeypatch):
@@ -103,15 +134,55 @@ def test_a_loss_that_is_not_finite_exits_with_4(tmp_path, capsys, monkeypatch):
         raise NonFiniteLossError("the loss is nan at step 3")
 
     monkeypatch.setattr(comparison, "train", diverge)
-    assert main(["adding", "--runs", str(tmp_path), *TINY]) == 4
+    assert main([*RNN, "--runs", str(tmp_path)]) == 4
     assert capsys.readouterr().err == "the loss is nan at step 3\n"
     assert not (tmp_path / "adding" / "result.json").exists()
 
 
+@pytest.mark.slow
+def test_a_signal_exits_with_5(tmp_path, capsys):
+    long = [*RNN, "--steps", "1000000", "--runs", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments", *long]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = tmp_path / "adding" / "metrics.jsonl"
+        while not (lines.exists() and lines.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, printed = process.communicate()
+    assert process.returncode == 5
+    assert "the same command goes on from there" in printed
+
+
 def test_a_place_that_cannot_be_written_exits_with_1(tmp_path, capsys):
     (tmp_path / "runs").write_text("a file")
-    assert main(["adding", "--runs", str(tmp_path / "runs"), *TINY]) == 1
+    assert main([*RNN, "--runs", str(tmp_path / "runs")]) == 1
     assert str(tmp_path / "runs") in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_exits_with_1_and_keeps_what_was_measured(
+    tmp_path, capsys, monkeypatch
+):
+    log = RunDirectory.log
+
+    def fill(directory, records):
+        if directory._metrics.tell():
+            directory._metrics.close()
+            directory._metrics = open("/dev/full", "a")
+        log(directory, records)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", fill)
+        assert main([*RNN, "--runs", str(tmp_path)]) == 1
+    metrics = tmp_path / "adding" / "metrics.jsonl"
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in error
+    assert str(metrics) in error
+    (kept,) = metrics.read_text().splitlines()
+    assert json.loads(kept)["step"] == 0
+    assert main([*RNN, "--runs", str(tmp_path)]) == 0
+    assert metrics.read_text().splitlines()[0] == kept
 
 
 def test_missing_data_exits_with_2(tmp_path, capsys):
@@ -123,17 +194,20 @@ def test_missing_data_exits_with_2(tmp_path, capsys):
 def test_a_device_that_is_not_there_exits_with_2_and_names_those_that_are(
     tmp_path, capsys
 ):
-    arguments = ["adding", "--runs", str(tmp_path), "--device", "tpu", *TINY]
-    assert main(arguments) == 2
-    assert "--device tpu: there is none; JAX finds" in capsys.readouterr().err
+    absent = {"gpu", "tpu"} - {device.platform for device in jax.devices()}
+    there = ", ".join(map(str, jax.devices()))
+    for kind in absent:
+        for command in (RNN, ["demo"], ["sweep", "adding"]):
+            assert main([*command, "--runs", str(tmp_path), "--device", kind]) == 2
+            error = capsys.readouterr().err
+            assert error == f"--device {kind}: there is none; JAX finds {there}.\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_diverging_run_is_diagnosed(tmp_path, capsys):
-    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
-    place = ["--runs", str(tmp_path), "--learning-rate", "1e38"]
-    assert main([*arguments, *place]) == 4
-    assert "seed 0: the loss at step" in capsys.readouterr().err
+    assert main([*RNN, "--runs", str(tmp_path), "--learning-rate", "1e38"]) == 4
+    assert "seed 0: the loss or a parameter at step" in capsys.readouterr().err
     run = tmp_path / "adding"
     (found,) = json.loads((run / "diagnosis.json").read_text())["methods"]
     assert (found["method"], found["step"]) == ("rnn", 0)
@@ -157,8 +231,7 @@ def test_diagnoses_runs_alone(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_writes_what_tensorboard_reads(tmp_path):
-    arguments = ["adding", "--length", "6", "--methods", "rnn", *TINY]
-    assert main([*arguments, "--runs", str(tmp_path), "--tensorboard"]) == 0
+    assert main([*RNN, "--runs", str(tmp_path), "--tensorboard"]) == 0
     folder = tmp_path / "adding" / "tensorboard" / "adding" / "rnn" / "seed0"
     (file,) = folder.iterdir()
     written = file.read_bytes()
@@ -166,17 +239,22 @@ def test_writes_what_tensorboard_reads(tmp_path):
         assert name in written
 
 
+def stop(*_):
+    raise InterruptedRunError("stopped")
+
+
 def test_an_absent_writer_names_its_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    arguments = ["adding", "--runs", str(tmp_path), "--tensorboard", *TINY]
-    assert main(arguments) == 2
+    monkeypatch.setattr(comparison, "train", stop)
+    arguments = [*RNN, "--runs", str(tmp_path)]
+    assert main(arguments) == 5  # without the flag it is not missed
+    assert main([*arguments, "--tensorboard"]) == 2
     assert "of the extra `experiments`" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_low_precision_keeps_coordinates_in_float32(tmp_path, capsys):
-    methods = ["--methods", *METHODS]
-    arguments = ["adding", "--length", "6", *methods, *TINY]
+    arguments = ["adding", "--length", "6", *EVERY_METHOD, *TINY]
     assert main([*arguments, "--runs", str(tmp_path), "--dtype", "bfloat16"]) == 0
     printed = capsys.readouterr().out.splitlines()
     (errors,) = [line for line in printed if line.startswith("‖QᵀQ")]
@@ -187,10 +265,9 @@ def test_low_precision_keeps_coordinates_in_float32(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_reader_who_has_gone_ends_no_run(tmp_path):
-    command = [sys.executable, "-m", "experiments", "adding", "--length", "6", *TINY]
-    place = ["--methods", "rnn", "--runs", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments", *RNN, "--runs", str(tmp_path)]
     with subprocess.Popen(
-        [*command, *place], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout
         assert process.stderr

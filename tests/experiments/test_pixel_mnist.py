@@ -50,13 +50,6 @@ def test_reads_rows_or_pixels(images):
 def test_one_order_of_pixels_for_every_part_and_batch(images):
     task = pixel_mnist_task(dataclasses.replace(SMALL, permuted=True))
     order = task.noted["order_of_pixels"]
-    assert sorted(order) == list(range(784))
-    assert (
-        order
-        == pixel_mnist_task(
-            dataclasses.replace(SMALL, permuted=True, seeds=(5,))
-        ).noted["order_of_pixels"]
-    )
     batch = task.draw(jax.random.key(0), task.train)
     for inputs, part in [
         (task.validation[0], images.validation),
@@ -67,6 +60,38 @@ def test_one_order_of_pixels_for_every_part_and_batch(images):
     first = np.round(batch[0][:, order.index(0), 0] * 255).astype(int)
     flat = images.train.images.reshape(40, 784)
     np.testing.assert_allclose(batch[0][..., 0] * 255, flat[first][:, order], atol=1e-3)
+
+
+@pytest.mark.usefixtures("images")
+def test_the_order_of_pixels_is_that_of_its_seed_alone():
+    def order(**settings):
+        task = pixel_mnist_task(dataclasses.replace(SMALL, permuted=True, **settings))
+        return task.noted["order_of_pixels"]
+
+    assert sorted(order()) == list(range(784))
+    assert order() != sorted(order())
+    assert order() == order(seeds=(5,))
+    assert order() != order(permutation_seed=SMALL.permutation_seed + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("images")
+def test_a_run_notes_its_order_of_pixels(tmp_path):
+    settings = dataclasses.replace(
+        SMALL,
+        methods=("rnn",),
+        hidden=4,
+        read="rows",
+        permuted=True,
+        permutation_seed=3,
+        steps=2,
+        evaluate_every=1,
+        runs=tmp_path,
+    )
+    run_experiment(settings)
+    noted = json.loads((tmp_path / "pixel_mnist" / "run.json").read_text())
+    order = np.random.default_rng(3).permutation(784).tolist()
+    assert noted["order_of_pixels"] == order
 
 
 def test_draws_from_the_images_named_alone(images):

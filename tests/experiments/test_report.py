@@ -36,6 +36,16 @@ def test_reports_every_method_and_what_differs(run, tmp_path, form, capsys):
 
 
 @pytest.mark.slow
+def test_several_runs_stand_side_by_side(run, tmp_path):
+    assert main(["report", str(run), str(run), "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("## All runs")
+    scores = json.loads((run / "result.json").read_text())["methods"][0]["scores"]
+    line = next(line for line in text.splitlines() if line.startswith("| tanh RNN"))
+    assert line.count(f"{sum(scores) / 2:.4f} ±") == 2
+
+
+@pytest.mark.slow
 def test_the_list_shows_the_last_result(run, capsys):
     assert main(["list", "--runs", str(run.parent)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,6 +1,4 @@
-import errno
 import json
-from typing import Any, cast
 
 import pytest
 
@@ -136,13 +134,12 @@ def test_every_start_is_noted_and_what_was_drawn(tmp_path):
 
 
 def test_a_full_disk_names_the_file(tmp_path):
-    class Full:
-        def write(self, text):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
-        metrics, directory._metrics = directory._metrics, cast(Any, Full())
-        with pytest.raises(OSError, match="No space left") as caught:
+    def run():
+        with RunDirectory(tmp_path, "adding", AddingSettings()) as directory:
+            directory._metrics.close()
+            directory._metrics = open("/dev/full", "a")
             directory.log([{"step": 1}])
-        directory._metrics = metrics
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        run()
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")

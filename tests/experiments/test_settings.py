@@ -48,6 +48,11 @@ def test_settings_of_methods_that_are_not_trained_are_not_checked():
     assert AddingSettings(methods=("rnn",), hidden=4).problems() == []
 
 
+def test_counts_of_steps_fit_their_type():
+    (line,) = AddingSettings(steps=2**31).problems()
+    assert line.startswith("--steps must be at most 2,147,483,647")
+
+
 def test_lists_every_problem():
     settings = AddingSettings(batch=0, length=1, seeds=(-1,))
     assert len(settings.problems()) == 3

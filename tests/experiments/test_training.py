@@ -2,6 +2,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from experiments.checkpoints import Checkpoints
 from experiments.fit import NonFiniteLossError, check_finite
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.learner import Learner
+from experiments.methods import METHODS
 from experiments.pixel_digits import PixelDigitsSettings, pixel_digits_task
 from experiments.run_directory import RunDirectory, SettingsError
 from experiments.settings import MethodName
@@ -42,7 +45,7 @@ def run(path, method: MethodName = "rnn", advance=lambda step, score: None, **ch
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What each method does when nothing stops it."""
-    methods: tuple[MethodName, ...] = "rnn", "spectral_rnn"
+    methods: tuple[MethodName, ...] = "rnn", "scornn", "spectral_rnn"
     paths = [tmp_path_factory.mktemp(name) for name in methods]
     return {
         name: (run(path, name), path) for name, path in zip(methods, paths, strict=True)
@@ -57,6 +60,13 @@ def assert_equal(one, other):
     assert one.best_steps == other.best_steps
     files = [path / "metrics.jsonl" for path in (one_path, other_path)]
     assert files[0].read_bytes() == files[1].read_bytes()
+    assert digest_of_the_last_state(one_path) == digest_of_the_last_state(other_path)
+
+
+def digest_of_the_last_state(path):
+    """The checksum of parameters, optimizer, keys and the best so far."""
+    (notes,) = (path / "checkpoints").glob(f"adding/*/{SMALL.steps}/notes/metadata")
+    return json.loads(notes.read_text())["digest"]
 
 
 @pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
@@ -105,9 +115,12 @@ def test_the_models_are_those_that_validated_best(whole, method):
             np.testing.assert_allclose(errors, score, rtol=1e-5)
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [("rnn", 1), ("rnn", 3), ("rnn", 5), ("scornn", 4), ("spectral_rnn", 2)],
+)
 def test_a_signal_saves_and_the_same_command_goes_on(
-    whole, tmp_path, monkeypatch, step
+    whole, tmp_path, monkeypatch, method, step
 ):
     monkeypatch.setattr(pace, "STRETCH", 0.0)  # a step at a time
 
@@ -115,13 +128,13 @@ def test_a_signal_saves_and_the_same_command_goes_on(
         if done == step and score is None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    message = f"tanh RNN: stopped after step {step} of 6"
+    message = f"{METHODS[method].title}: stopped after step {step} of 6"
     with pytest.raises(InterruptedRunError, match=message):
-        run(tmp_path, advance=stop)
+        run(tmp_path, method, advance=stop)
     seen = []
-    resumed = run(tmp_path, advance=lambda done, score: seen.append(done))
+    resumed = run(tmp_path, method, advance=lambda done, score: seen.append(done))
     assert min(seen) > step
-    assert_equal(whole["rnn"], (resumed, tmp_path))
+    assert_equal(whole[method], (resumed, tmp_path))
     assert resumed.seconds > 0
 
 
@@ -207,14 +220,70 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     assert "float32[2, 4, 4] there, float32[2, 8, 8] asked" in message
 
 
-def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path):
+def test_the_state_of_another_optimizer_is_refused(tmp_path):
+    run(tmp_path)
+    settings = dataclasses.replace(SMALL, optimizer="rmsprop")
+    start = Learner(adding_task(settings), "rnn", settings).start(settings)
+    path = tmp_path / "checkpoints" / "adding" / "rnn"
+    for wanted in (start, start._replace(optimizer=())):
+        with (
+            Checkpoints(path) as saved,
+            pytest.raises(SettingsError, match=r"optimizer\.0\.mu\..* nothing asked"),
+        ):
+            saved.restore(wanted)
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path, version):
     path = tmp_path / "checkpoints"
-    notes = {"format": 0, "digest": "of another kind"}
     with Checkpoints(path) as saved:
-        saved.save(1, {"x": jnp.ones(3)}, notes)
-    with Checkpoints(path) as saved, pytest.raises(SettingsError, match="format 0"):
+        saved.save(1, {"x": jnp.ones(3)}, {"format": version})
+    message = f"format {version}; this version reads format 1"
+    with Checkpoints(path) as saved, pytest.raises(SettingsError, match=message):
         saved.restore({"x": jnp.zeros(3)})
     assert (path / "1").is_dir()
+
+
+def test_numbers_that_were_changed_are_noticed(tmp_path, capsys):
+    path = tmp_path / "checkpoints"
+    with Checkpoints(path) as saved:
+        saved.save(1, {"x": jnp.ones(3)}, {})
+        saved.save(2, {"x": jnp.full(3, 2.0)}, {"digest": "that of other numbers"})
+    with Checkpoints(path) as saved:
+        step, state, _ = saved.restore({"x": jnp.zeros(3)})
+    assert step == 1
+    np.testing.assert_array_equal(state["x"], 1.0)
+    assert "do not have the checksum" in capsys.readouterr().err
+    assert (tmp_path / "checkpoints-2-damaged").is_dir()
+
+
+SHARDED = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from experiments.checkpoints import Checkpoints
+assert jax.device_count() == 4
+rows = NamedSharding(Mesh(jax.devices(), "x"), PartitionSpec("x"))
+x = jax.device_put(jnp.arange(8.0).reshape(4, 2), rows)
+with Checkpoints(Path(sys.argv[1])) as saved:
+    saved.save(7, {"x": x, "key": jax.random.key(3)}, {})
+"""
+
+
+@pytest.mark.slow
+def test_what_four_devices_saved_is_restored_on_one(tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-c", SHARDED, str(tmp_path)]
+    subprocess.run(
+        command, env=os.environ | flags | {"JAX_PLATFORMS": "cpu"}, check=True
+    )
+    start = {"x": jnp.zeros((4, 2)), "key": jax.random.key(0)}
+    with Checkpoints(tmp_path) as saved:
+        step, state, _ = saved.restore(start)
+    assert step == 7
+    np.testing.assert_array_equal(state["x"], np.arange(8.0).reshape(4, 2))
+    assert state["key"] == jax.random.key(3)
 
 
 def test_a_save_takes_the_place_of_later_ones(tmp_path):
@@ -268,6 +337,33 @@ def test_the_last_sound_state_takes_the_place_of_unsound_ones(tmp_path, monkeypa
         assert jnp.issubdtype(found.dtype, jax.dtypes.prng_key) or np.all(
             np.isfinite(found) | ~np.isfinite(sound)
         )
+
+
+def test_parameters_that_are_not_finite_end_the_run_before_their_loss_does(tmp_path):
+    with pytest.raises(NonFiniteLossError, match="seed 0: .* a parameter at step 0"):
+        run(tmp_path, seeds=(0,), optimizer="rmsprop", learning_rate=3e38)
+
+
+def test_a_run_that_diverges_keeps_the_last_state_it_measured(
+    whole, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pace, "STRETCH", 0.0)
+    advance = Learner.advance
+
+    def spoil(learner, state, done, until, feed):
+        if done == 4:
+            bad = jax.tree.map(lambda x: x + jnp.nan, state.params)
+            state = state._replace(params=bad)
+        return advance(learner, state, done, until, feed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "advance", spoil)
+        with pytest.raises(NonFiniteLossError, match="at step 4"):
+            run(tmp_path, save_every=0.0)
+    seen = []
+    resumed = run(tmp_path, advance=lambda done, score: seen.append(done))
+    assert seen[0] == 4
+    assert_equal(whole["rnn"], (resumed, tmp_path))
 
 
 def test_parameters_that_are_not_finite_are_never_the_best():

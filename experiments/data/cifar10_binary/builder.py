@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
+from experiments.data.images import check_labels
 from experiments.data.source_files import DataError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -54,14 +55,14 @@ class Cifar10Binary(tfds.core.GeneratorBasedBuilder):
                 found = members.extractfile(name)
                 content = found.read() if found else b""
                 images, labels = read_records(content, name)
-                for image, label in zip(images, labels, strict=True):
-                    yield place, {"image": image, "label": int(label)}
+                for image, label in zip(images, labels.tolist(), strict=True):
+                    yield place, {"image": image, "label": label}
                     place += 1
 
 
 def read_records(
     content: bytes, name: str
-) -> tuple[UInt8[np.ndarray, "count 32 32 3"], UInt8[np.ndarray, " count"]]:
+) -> tuple[UInt8[np.ndarray, "count 32 32 3"], Int32[np.ndarray, " count"]]:
     """Splits a file of CIFAR-10's binary version into images and labels.
 
     Args:
@@ -72,7 +73,8 @@ def read_records(
         The images, color channels last, and the labels.
 
     Raises:
-        DataError: if the file is empty or ends within a record.
+        DataError: if the file is empty or ends within a record, or if a label is none
+            of the ten.
     """
     if not content or len(content) % RECORD:
         raise DataError(
@@ -80,4 +82,4 @@ def read_records(
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return images, records[:, 0]
+    return images, check_labels(records[:, 0], 10, name)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
+from experiments.data.images import check_labels
 from experiments.data.source_files import DataError
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -49,9 +50,33 @@ class IdxMnist(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, images: PathLike[str], labels: PathLike[str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        pairs = zip(read_idx(images), read_idx(labels), strict=True)
-        for place, (image, label) in enumerate(pairs):
-            yield place, {"image": image, "label": int(label)}
+        for place, (image, label) in enumerate(read_pairs(images, labels)):
+            yield place, {"image": image, "label": label}
+
+
+def read_pairs(
+    images: PathLike[str], labels: PathLike[str]
+) -> Iterator[tuple[UInt8[np.ndarray, "28 28"], int]]:
+    """Reads images with their labels.
+
+    Args:
+        images: the idx file of images.
+        labels: that of labels.
+
+    Returns:
+        Pairs, in the order of the files.
+
+    Raises:
+        DataError: if a file is not what `read_idx` reads, if one holds more than the
+            other, or if a label is no digit.
+    """
+    pixels, digits = read_idx(images), read_idx(labels)
+    if len(pixels) != len(digits):
+        raise DataError(
+            f"{images} holds {len(pixels):,} images, but {labels} {len(digits):,} "
+            "labels."
+        )
+    return zip(pixels, check_labels(digits, 10, labels).tolist(), strict=True)
 
 
 def read_idx(path: PathLike[str]) -> UInt8[np.ndarray, "..."]:

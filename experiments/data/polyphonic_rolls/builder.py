@@ -1,6 +1,7 @@
 """A tensorflow-datasets builder for piano rolls that needs no TensorFlow."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-from experiments.data.source_files import DataError
+from experiments.data.source_files import DataError, read_arrays
 
 KEYS, LOWEST = 88, 21  # of a piano; the MIDI number of the lowest
 COLLECTIONS = ("jsb_chorales", "nottingham", "musedata", "piano_midi")
@@ -35,13 +36,10 @@ class PolyphonicRolls(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         assert self.builder_config is not None  # tfds picks the first by default
         path = Path(dl_manager.manual_dir) / f"{self.builder_config.name}.npz"
-        with np.load(path) as arrays:
-            pieces = {
-                split: unpack_rolls(arrays, prefix, path)
-                for split, prefix in SPLITS.items()
-            }
+        arrays = read_arrays(path)
         return {
-            split: self._generate_examples(found) for split, found in pieces.items()
+            split: self._generate_examples(unpack_rolls(arrays, prefix, path))
+            for split, prefix in SPLITS.items()
         }
 
     def _generate_examples(
@@ -74,10 +72,8 @@ def unpack_rolls(
     if missing:
         raise DataError(f"{path} lacks {', '.join(sorted(missing))}.")
     packed, offsets = arrays[f"{prefix}_packed"], arrays[f"{prefix}_offsets"]
-    keys, lowest = (
-        int(arrays.get("n_keys", KEYS)),
-        int(arrays.get("lowest_midi", LOWEST)),
-    )
+    keys = np.asarray(arrays.get("n_keys", KEYS)).tolist()
+    lowest = np.asarray(arrays.get("lowest_midi", LOWEST)).tolist()
     if (keys, lowest) != (KEYS, LOWEST):
         raise DataError(
             f"{path} has {keys} keys from MIDI note {lowest}, not {KEYS} from {LOWEST}."
@@ -87,11 +83,12 @@ def unpack_rolls(
             f"{path}: {prefix}_packed has shape {packed.shape} and dtype "
             f"{packed.dtype}, not (time steps, {KEYS // 8}) of uint8."
         )
-    ends = offsets.ravel()[[0, -1]].tolist() if offsets.size else []
-    if ends != [0, len(packed)] or np.any(np.diff(offsets) < 1):
+    ends = offsets.ravel().tolist() if offsets.dtype.kind in "iu" else []
+    lengths = [end - start for start, end in pairwise(ends)]
+    if ends[:1] + ends[-1:] != [0, len(packed)] or min(lengths, default=0) < 1:
         raise DataError(
             f"{path}: {prefix}_offsets do not divide {len(packed)} time steps into "
             "pieces of one at least."
         )
     rolls = np.unpackbits(packed, axis=1)
-    return np.split(rolls, offsets[1:-1])
+    return np.split(rolls, ends[1:-1])

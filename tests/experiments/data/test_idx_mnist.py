@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("tensorflow_datasets")
 
-from experiments.data.idx_mnist.builder import read_idx
+from experiments.data.idx_mnist.builder import read_idx, read_pairs
 from experiments.data.source_files import DataError
 
 
@@ -57,3 +57,12 @@ def test_refuses_a_header_that_is_cut_off(tmp_path):
     path.write_bytes(gzip.compress(bytes([0, 0, 8, 3, 0, 0])))
     with pytest.raises(DataError, match="ends within its header"):
         read_idx(path)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_refuses_another_number_of_labels_than_of_images(tmp_path, count):
+    images = write_idx(tmp_path / "images.gz", np.zeros((3, 28, 28), np.uint8))
+    labels = write_idx(tmp_path / "labels.gz", np.zeros(count, np.uint8))
+    message = rf"images.gz holds 3 images, but .*labels.gz {count} labels"
+    with pytest.raises(DataError, match=message):
+        read_pairs(images, labels)

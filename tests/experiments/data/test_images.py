@@ -40,8 +40,9 @@ def test_reads_all_examples_in_order():
 
 @pytest.mark.parametrize("label", [-1, 10])
 def test_names_a_label_that_is_no_class(label):
-    with pytest.raises(DataError, match=rf"label {label} of example 1 .*\[0, 9\]"):
-        check_labels([3, label, 5], 10)
+    message = rf"labels.gz: label {label} of example 1 .*\[0, 9\]"
+    with pytest.raises(DataError, match=message):
+        check_labels(np.array([3, label, 5]), 10, "labels.gz")
 
 
 def test_the_validation_set_is_the_end_of_the_training_set():

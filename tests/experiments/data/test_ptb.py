@@ -62,12 +62,13 @@ def test_texts_of_other_systems_are_the_same_text(tmp_path, content):
     assert "".join(read_symbols(path, word=False)) == "a b\nc\n"
 
 
+@pytest.mark.parametrize("word", [True, False])
 @pytest.mark.parametrize("content", [b"", b"\n \r\n"])
-def test_an_empty_text_is_named(tmp_path, content):
+def test_an_empty_text_is_named(tmp_path, content, word):
     path = tmp_path / "text"
     path.write_bytes(content)
     with pytest.raises(DataError, match="text holds no text"):
-        read_symbols(path, word=True)
+        read_symbols(path, word=word)
 
 
 def test_what_is_no_text_is_named(tmp_path):

@@ -1,6 +1,8 @@
 import hashlib
 import re
+import socket
 
+import numpy as np
 import pytest
 
 from experiments.data import source_files
@@ -11,6 +13,7 @@ from experiments.data.source_files import (
     check_reachable,
     describe,
     listed_files,
+    read_arrays,
 )
 
 CONTENT = b"some bytes"
@@ -27,7 +30,11 @@ def test_accepts_the_file_itself(tmp_path):
     [
         (None, "a.bin is missing."),
         (CONTENT[:4], "a.bin has 4 bytes, not 10: a partial download?"),
-        (CONTENT[::-1], f"not {FILE.sha256}."),
+        (
+            CONTENT[::-1],
+            f"a.bin has the sha256 {hashlib.sha256(CONTENT[::-1]).hexdigest()}, "
+            f"not {FILE.sha256}.",
+        ),
     ],
 )
 def test_names_the_file_what_is_wrong_and_what_to_do(tmp_path, content, problem):
@@ -60,6 +67,46 @@ def test_says_so_at_once_if_the_host_does_not_answer(monkeypatch):
     far = SourceFile("a.bin", 1, "0", "https://host.example/a.bin")
     with pytest.raises(DataError, match=r"host\.example does not answer \(no route\)"):
         check_reachable([far], "advice")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "host.example"])
+def test_no_test_reaches_another_host(host):
+    with pytest.raises(OSError, match=f"tests reach no other host, {host}"):
+        socket.create_connection((host, 443), timeout=1)
+
+
+def test_reads_arrays(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, one=np.arange(3), two=np.ones((2, 2)))
+    arrays = read_arrays(path)
+    assert set(arrays) == {"one", "two"}
+    np.testing.assert_array_equal(arrays["one"], np.arange(3))
+    np.testing.assert_array_equal(arrays["two"], np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY", b"PK\x03\x04"])
+def test_names_what_is_no_file_of_arrays(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a.npz is damaged"):
+        read_arrays(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_file_of_arrays_is_named_whatever_is_wrong(tmp_path, save):
+    path = tmp_path / "a.npz"
+    save(path, one=np.arange(3, dtype=np.uint8))
+    content, messages = path.read_bytes(), []
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            read_arrays(path)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > len(content) / 2
+    assert all(message.startswith(str(path)) for message in messages)
 
 
 def test_reads_and_lists_checksums(tmp_path):
