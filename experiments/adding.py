@@ -19,41 +19,34 @@ before Spectral-RNN does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from experiments.data import TRIVIAL_ERROR, adding_batch
 from experiments.experiment import Check, Experiment
-from experiments.settings import MethodName, Preset, TrainingSettings
+from experiments.generated import GeneratedSettings, sequences_of
+from experiments.settings import MethodName, Preset
 from experiments.summary import Summary
 from experiments.task import Task
 
 PAPER_SEQUENCES = 1_000_000
-VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # training draws from folded keys
 SOLVED = 0.02
 
 
 @dataclass(frozen=True)
-class AddingSettings(TrainingSettings):
+class AddingSettings(GeneratedSettings):
     """Settings of the adding problem.
 
     Attributes:
         length: time steps of a sequence, T.
-        validation_sequences: sequences that are validated on.
-        test_sequences: sequences that are tested on.
     """
 
     length: int = 200
-    validation_sequences: int = 1000
-    test_sequences: int = 10_000
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        counts = self.below(1, "validation_sequences", "test_sequences")
-        return super().problems() + self.below(2, "length") + counts
+        return super().problems() + self.below(2, "length")
 
 
 PRESETS: Mapping[Preset, AddingSettings] = {
@@ -79,7 +72,6 @@ def squared_errors(
 
 def adding_task(settings: AddingSettings) -> Task:
     """Makes the task."""
-    draw = partial(adding_batch, length=settings.length)
     read = settings.steps * settings.batch * settings.length
     percent = 100 * read / (PAPER_SEQUENCES * 200)
     return Task(
@@ -87,12 +79,7 @@ def adding_task(settings: AddingSettings) -> Task:
         title=f"Adding problem, T = {settings.length}",
         in_features=2,
         out_features=1,
-        train=(),
-        draw=lambda key, _: draw(key, batch=settings.batch),
-        validation=draw(
-            jax.random.key(VALIDATION_KEY), batch=settings.validation_sequences
-        ),
-        test=draw(jax.random.key(TEST_KEY), batch=settings.test_sequences),
+        **sequences_of(settings, adding_batch),
         losses=squared_errors,
         scores=squared_errors,
         score_label="mean squared error",

@@ -16,31 +16,27 @@ keeping nothing has 0.1733: tanh RNN 0.1734, LSTM 0.1741, scoRNN 0.0054, Spectra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
 from experiments.data import copying_baseline, copying_batch
 from experiments.experiment import Check, Experiment
-from experiments.settings import MethodName, OptimizerName, Preset, TrainingSettings
+from experiments.generated import GeneratedSettings, sequences_of
+from experiments.settings import MethodName, OptimizerName, Preset
 from experiments.summary import Summary
 from experiments.task import Task
 
 PAPER_STEPS = 10_000 * 20 * 1020
-VALIDATION_KEY, TEST_KEY = 2**31, 2**31 + 1  # training draws from folded keys
 
 
 @dataclass(frozen=True)
-class CopyingSettings(TrainingSettings):
+class CopyingSettings(GeneratedSettings):
     """Settings of the copying problem.
 
     Attributes:
         length: time steps of the pause, T; a sequence has T + 20.
-        validation_sequences: sequences that are validated on.
-        test_sequences: sequences that are tested on.
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "lstm", "scornn", "spectral_rnn")
@@ -53,11 +49,6 @@ class CopyingSettings(TrainingSettings):
     length: int = 100
     validation_sequences: int = 200
     test_sequences: int = 2000
-
-    def problems(self) -> list[str]:
-        """Lists what cannot be run, a line each; empty if all is well."""
-        counts = self.below(1, "length", "validation_sequences", "test_sequences")
-        return super().problems() + counts
 
 
 PRESETS: Mapping[Preset, CopyingSettings] = {
@@ -83,19 +74,13 @@ def cross_entropies(
 
 def copying_task(settings: CopyingSettings) -> Task:
     """Makes the task."""
-    draw = partial(copying_batch, length=settings.length)
     share = settings.steps * settings.batch * (settings.length + 20) / PAPER_STEPS
     return Task(
         name="copying",
         title=f"Copying problem, T = {settings.length}",
         in_features=10,
         out_features=9,
-        train=(),
-        draw=lambda key, _: draw(key, batch=settings.batch),
-        validation=draw(
-            jax.random.key(VALIDATION_KEY), batch=settings.validation_sequences
-        ),
-        test=draw(jax.random.key(TEST_KEY), batch=settings.test_sequences),
+        **sequences_of(settings, copying_batch),
         losses=cross_entropies,
         scores=cross_entropies,
         score_label="cross-entropy",
