@@ -46,8 +46,12 @@ class MatmulCell(RecurrentCell):
     @property
     def matmul_step(self) -> MatmulStep:
         """The step as `recurrence.scan` takes it: functions of the cell."""
-        names = "recurrent_kernels", "recurrent_state", "activate"
-        return MatmulStep(*(method_of(type(self), name) for name in names))
+        kind = type(self)
+        return MatmulStep(
+            kernels=method_of(kind, "recurrent_kernels"),
+            state=method_of(kind, "recurrent_state"),
+            activate=method_of(kind, "activate"),
+        )
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Array]:
         """Advances one time step."""

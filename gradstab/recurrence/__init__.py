@@ -1,4 +1,4 @@
 """Pure recurrences over time."""
 
-from ._matmul_step import MatmulStep as MatmulStep
+from ._matmul_step import Feed as Feed, MatmulStep as MatmulStep
 from ._scan import scan as scan

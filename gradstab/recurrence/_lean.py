@@ -95,12 +95,17 @@ def lean_scan(
                 after, products = blocks.take(history, i), kept
             before = blocks.delay(after, first)
             trace = before, after, products, projected, keep, blocks.take(d_outputs, i)
-            (d_carry, d_params), (d_products, d_projected) = pull_block(
+            (d_carry, d_params), (fed, d_products, d_projected) = pull_block(
                 step, params, kernels, trace, d_carry, d_params, **loop
             )
+            met = [outputs_of(params, before)] * step.count_first(kernels)
+            for feed, states in zip(step.feeds, fed, strict=True):
+                met += [states] * feed.meets
             d_kernels = tuple(
-                total + _contract(outputs_of(params, before), d_product, total.dtype)
-                for total, d_product in zip(d_kernels, d_products, strict=True)
+                total + _contract(states, d_product, total.dtype)
+                for total, states, d_product in zip(
+                    d_kernels, met, d_products, strict=True
+                )
             )
             d_more, d_part = pull_projected(d_projected)
             d_params = add_cotangents(d_params, d_more)

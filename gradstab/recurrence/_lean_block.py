@@ -30,7 +30,7 @@ def run_block(
 
     def advance(carry, here):
         projected, keep = here
-        products = multiply(step.state(params, carry), kernels)
+        products = step.products(params, kernels, carry, projected)
         after = step.activate(params, carry, products, projected)
         after = select(keep, after, carry)
         return after, (after, None if step.pullback else products)
@@ -48,7 +48,7 @@ def pull_block(
     *,
     reverse: bool,
     unroll: int,
-) -> tuple[tuple[Any, Any], tuple[tuple[Array, ...], Any]]:
+) -> tuple[tuple[Any, Any], tuple[tuple[Array, ...], tuple[Array, ...], Any]]:
     """Pulls cotangents back through a block.
 
     Args:
@@ -65,11 +65,19 @@ def pull_block(
 
     Returns:
         The cotangent of the carry before the block and the sum; and, for every step,
-        the cotangents of its products and of its projected inputs.
+        what its feeds made, and the cotangents of its products and of its projected
+        inputs.
     """
+    first = step.count_first(kernels)
 
     def pull_state(carry, d_state):
         return jax.vjp(lambda carry: step.state(params, carry), carry)[1](d_state)[0]
+
+    def transposed(d_products, kernels):
+        return sum(
+            multiply(d_product, (kernel.mT,))[0]
+            for d_product, kernel in zip(d_products, kernels, strict=True)
+        )
 
     def retreat(sums, here):
         d_carry, d_params = sums
@@ -85,12 +93,24 @@ def pull_block(
             d_more, d_direct, d_products, d_projected = pulled
             d_params = add_cotangents(d_params, d_more)
             d_before = add_cotangents(d_before, d_direct)
-        d_state = sum(
-            multiply(d_product, (kernel.mT,))[0]
-            for d_product, kernel in zip(d_products, kernels, strict=True)
-        )
-        d_before = add_cotangents(d_before, pull_state(before, d_state))
-        return (d_before, d_params), (d_products, d_projected)
+        fed, end = (), len(kernels)
+        for feed in reversed(step.feeds):
+            start = end - feed.meets
+            state, pull = jax.vjp(
+                feed.state, params, before, products[:start], projected
+            )
+            d_state = transposed(d_products[start:end], kernels[start:end])
+            d_more, d_direct, d_earlier, d_beside = pull(d_state)
+            d_params = add_cotangents(d_params, d_more)
+            d_before = add_cotangents(d_before, d_direct)
+            d_earlier = add_cotangents(d_products[:start], d_earlier)
+            d_products = (*d_earlier, *d_products[start:])
+            d_projected = add_cotangents(d_projected, d_beside)
+            fed, end = (state, *fed), start
+        if first:
+            d_state = transposed(d_products[:first], kernels[:first])
+            d_before = add_cotangents(d_before, pull_state(before, d_state))
+        return (d_before, d_params), (fed, d_products, d_projected)
 
     return lax.scan(
         retreat, (d_carry, d_params), trace, reverse=not reverse, unroll=unroll

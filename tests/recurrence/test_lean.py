@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradstab.recurrence import MatmulStep, scan
+from gradstab.recurrence import Feed, MatmulStep, scan
 from tests.helpers import primitives_in_scan
 
 HIDDEN, BATCH, STEPS, FEATURES = 3, 2, 6, 2
@@ -42,8 +42,35 @@ TANH = MatmulStep(
 )
 
 
+def reset_state(params, carry, products, projected):
+    leak = jnp.broadcast_to(params["bias"], carry.shape)
+    return jax.nn.sigmoid(products[0] + projected + leak) * carry
+
+
+# The first kernel meets the state, the next two what a feed makes of it, and the last
+# what a second feed makes of all that.
+FED = MatmulStep(
+    lambda params: (*params["kernels"], params["narrow"], params["wide"]),
+    lambda _, carry: carry,
+    lambda _, carry, products, projected: (
+        0.5 * carry + jnp.tanh(products[3] + products[1] + projected)
+    ),
+    feeds=(Feed(reset_state, 2), Feed(lambda *before: jnp.sin(before[2][2]))),
+)
+# No kernel meets the state itself.
+GATE = MatmulStep(
+    lambda params: params["kernels"][:1],
+    lambda _, carry: carry,
+    lambda _, carry, products, projected: jnp.tanh(products[0] + projected),
+    feeds=(Feed(lambda _, carry, products, projected: carry * projected),),
+)
+STEPS_OF_ALL_KINDS = pytest.mark.parametrize(
+    "step", [GATED, TANH, FED, GATE], ids=["gated", "tanh", "fed", "gate"]
+)
+
+
 def problem(step, dtype):
-    keys = iter(jax.random.split(jax.random.key(0), 8))
+    keys = iter(jax.random.split(jax.random.key(0), 9))
 
     def draw(*shape):
         return jax.random.normal(next(keys), shape, dtype)
@@ -52,6 +79,8 @@ def problem(step, dtype):
         "kernels": (draw(HIDDEN, HIDDEN), draw(HIDDEN, HIDDEN)),
         "weight": draw(FEATURES, HIDDEN),
         "bias": draw(HIDDEN),
+        "narrow": draw(HIDDEN, 2),
+        "wide": draw(2, HIDDEN),
         "count": jnp.array(3),
     }
     carry = draw(BATCH, HIDDEN)
@@ -77,7 +106,7 @@ def gradients(step, arguments, **options):
     return [x for x in leaves if x.dtype != jax.dtypes.float0]
 
 
-@pytest.mark.parametrize("step", [GATED, TANH], ids=["gated", "tanh"])
+@STEPS_OF_ALL_KINDS
 @pytest.mark.parametrize(
     ("block", "reverse", "masked"),
     [
@@ -109,7 +138,7 @@ def test_gradients_are_those_of_the_plain_recurrence(
             np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-@pytest.mark.parametrize("step", [GATED, TANH], ids=["gated", "tanh"])
+@STEPS_OF_ALL_KINDS
 @pytest.mark.parametrize(("every", "reverse"), [(4, False), (4, True), (9, True)])
 def test_recomputing_changes_no_gradient(step, every, reverse):
     with jax.enable_x64(True):
@@ -133,10 +162,11 @@ def test_time_may_be_any_axis(every):
     np.testing.assert_allclose(jnp.moveaxis(outputs, 1, 0), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [GATED, FED], ids=["gated", "fed"])
 @pytest.mark.parametrize("over", ["forward", "reverse"])
-def test_derivatives_of_the_gradient(over):
+def test_derivatives_of_the_gradient(over, kind):
     with jax.enable_x64(True):
-        params, carry, sequence = problem(GATED, jnp.float64)
+        params, carry, sequence = problem(kind, jnp.float64)
         del params["count"], sequence["index"]
 
         @functools.partial(jax.jit, static_argnums=0)
@@ -146,7 +176,7 @@ def test_derivatives_of_the_gradient(over):
                 return jax.jvp(slope, (params,), (params,))[1]
             return jax.vjp(slope, params)[1](params)[0]
 
-        lean, plain = product(GATED, params), product(GATED.__call__, params)
+        lean, plain = product(kind, params), product(kind.__call__, params)
         for ours, theirs in zip(*map(jax.tree.leaves, (lean, plain)), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
@@ -209,6 +239,8 @@ def test_no_product_is_computed_again():
     # product, its transpose and the weight gradient.
     assert count_products(TANH) == 4 + 3
     assert count_products(GATED) == 4 + 2 * 3
+    assert count_products(FED) == 4 + 4 * 3
+    assert count_products(GATE) == 4 + 3
 
 
 def test_integers_in_the_carry():
