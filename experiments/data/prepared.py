@@ -51,9 +51,7 @@ def prepared(
             be; or if the extra `data` is not installed.
     """
     with extra_data():
-        import requests
         import tensorflow_datasets as tfds
-        from tensorflow_datasets.core.download import download_manager
 
         import_module(f"experiments.data.{name}.builder")
         builder_type: Any = tfds.builder_cls(name)
@@ -64,28 +62,15 @@ def prepared(
         tfds.disable_progress_bar()
     is_prepared = builder.data_path.exists() and builder.is_prepared()
     advice = (
-        "Put these files, unrenamed, into one folder and name it with --data-dir; what "
-        f"is prepared from them is kept in {builder.data_path}:\n{describe(files)}"
+        "Put these files, unrenamed, into one folder and name it with --data-dir:\n"
+        f"{describe(files)}\nWhat is prepared from them is kept in {builder.data_path}."
     )
     if data_dir is not None:
         _check_folder(files, data_dir, advice, exact=exact)
     elif not is_prepared:
         check_reachable(files, advice)
     if not is_prepared:
-        options = tfds.download.DownloadConfig(
-            manual_dir=data_dir, try_download_gcs=False
-        )
-        try:
-            builder.download_and_prepare(download_config=options)
-        except (
-            requests.RequestException,
-            tfds.download.DownloadError,
-            download_manager.NonMatchingChecksumError,
-        ) as error:
-            raise DataError(
-                f"{names_of(files)}: a download failed ({error}).\n"
-                f"Try again, or fetch them otherwise.\n{advice}"
-            ) from error
+        _prepare(builder, files, data_dir, advice)
     return dict(builder.as_data_source())
 
 
@@ -98,3 +83,24 @@ def _check_folder(
     missing = [file.name for file in files if not (folder / file.name).is_file()]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}.\n{advice}")
+
+
+def _prepare(
+    builder: Any, files: Sequence[SourceFile], data_dir: Path | None, advice: str
+) -> None:
+    import requests
+    from tensorflow_datasets import download
+    from tensorflow_datasets.core.download import download_manager
+
+    options = download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=options)
+    except (
+        requests.RequestException,
+        download.DownloadError,
+        download_manager.NonMatchingChecksumError,
+    ) as error:
+        raise DataError(
+            f"{names_of(files)}: a download failed ({error}).\n"
+            f"Try again, or fetch them otherwise.\n{advice}"
+        ) from error

@@ -81,9 +81,10 @@ def check_reachable(files: Sequence[SourceFile], advice: str) -> None:
         raise DataError(
             f"{names_of(files)}: to be had from no public address.\n{advice}"
         )
-    for host, port in {(urlsplit(url).hostname, urlsplit(url).port) for url in urls}:
+    parts = [urlsplit(str(url)) for url in urls]
+    for host, port in {(part.hostname, part.port or 443) for part in parts}:
         try:
-            socket.create_connection((host, port or 443), timeout=PATIENCE).close()
+            socket.create_connection((host, port), timeout=PATIENCE).close()
         except OSError as error:
             raise DataError(
                 f"{names_of(files)}: not on this machine, and {host} does not answer "

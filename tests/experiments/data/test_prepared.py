@@ -1,5 +1,6 @@
 import hashlib
 import threading
+from dataclasses import astuple, dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -13,82 +14,79 @@ from experiments.data.source_files import DataError
 from tests.experiments.data.test_cifar10 import write_archive
 
 
-class Server(HTTPServer):
-    """Answers with `status` and the first `sent` bytes of `content`."""
+@dataclass
+class Answer:
+    """What a server sends: the first `sent` bytes of `content`."""
 
-    content, sent, status = b"", 0, 200
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.content)))
-        self.end_headers()
-        self.wfile.write(self.server.content[: self.server.sent])
-
-    def log_message(self, format, *args):
-        """Says nothing."""
+    content: bytes
+    sent: int
+    status: int = 200
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch, expect):
-    """A server of an archive of six images, which `load_cifar10` downloads from."""
+def answer(tmp_path, monkeypatch, expect):
+    """The answer of a server, an archive of six images, to `load_cifar10`."""
     path = write_archive(tmp_path / "cifar-10-binary.tar.gz", range(6))
-    with Server(("127.0.0.1", 0), Handler) as server:
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    answer = Answer(path.read_bytes(), path.stat().st_size)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content[: answer.sent])
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setattr(builder, "URL", f"{address}/{path.name}")
         expect(cifar10, builder.Cifar10Binary, tmp_path, address)
-        server.content = path.read_bytes()
-        server.sent = len(server.content)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
+        yield answer
         server.shutdown()
         thread.join()
 
 
-def break_off(server):
-    server.sent //= 2
+def break_off(answer):
+    answer.sent //= 2
 
 
-def refuse(server):
-    server.status = 404
+def refuse(answer):
+    answer.status = 404
 
 
-def spoil(server):
-    server.content = server.content[::-1]
+def spoil(answer):
+    answer.content = answer.content[::-1]
 
 
 @pytest.mark.parametrize(
-    ("fail", "reason"),
+    ("fail", "reason", "cause"),
     [
-        (break_off, "bytes read"),
-        (refuse, "HTTP code: 404"),
-        (spoil, "has wrong checksum"),
+        (break_off, "bytes read", "ChunkedEncodingError"),
+        (refuse, "HTTP code: 404", "DownloadError"),
+        (spoil, "has wrong checksum", "NonMatchingChecksumError"),
     ],
 )
 def test_a_download_that_fails_is_named_and_leaves_nothing(
-    tmp_path, server, fail, reason
+    tmp_path, answer, fail, reason, cause
 ):
-    cache, content = tmp_path / "cache", server.content
-    fail(server)
+    cache, whole = tmp_path / "cache", replace(answer)
+    fail(answer)
     with pytest.raises(DataError, match=reason) as caught:
         cifar10.load_cifar10(cache=cache)
-    assert caught.value.__cause__ is not None
+    assert type(caught.value.__cause__).__name__ == cause
     message, kept = str(caught.value), cache / "cifar10_binary" / "1.0.0"
     (file,) = cifar10.FILES
     for part in (file.name, file.url, file.sha256, str(kept), "--data-dir"):
         assert str(part) in message
     if fail is spoil:
-        assert hashlib.sha256(server.content).hexdigest() in message
+        assert hashlib.sha256(answer.content).hexdigest() in message
     assert not kept.exists()
     left = [path.relative_to(cache) for path in cache.rglob("*") if path.is_file()]
     assert all(".tmp." in path.parent.name for path in left)
 
-    server.content, server.sent, server.status = content, len(content), 200
+    answer.content, answer.sent, answer.status = astuple(whole)
     splits = cifar10.load_cifar10(cache=cache)
     np.testing.assert_array_equal(splits.validation.labels, range(5))
     np.testing.assert_array_equal(splits.test.labels, [5])

@@ -69,10 +69,13 @@ def test_says_so_at_once_if_the_host_does_not_answer(monkeypatch):
         check_reachable([far], "advice")
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "host.example"])
-def test_no_test_reaches_another_host(host):
-    with pytest.raises(OSError, match=f"tests reach no other host, {host}"):
-        socket.create_connection((host, 443), timeout=1)
+def test_no_test_reaches_another_host():
+    with pytest.raises(OSError, match=r"tests reach no other host, host\.example"):
+        socket.create_connection(("host.example", 443), timeout=1)
+    with socket.socket() as unconnected:
+        unconnected.settimeout(1)
+        with pytest.raises(OSError, match=r"tests reach no other host, 192\.0\.2\.1"):
+            unconnected.connect(("192.0.2.1", 443))
 
 
 def test_reads_arrays(tmp_path):
