@@ -16,6 +16,7 @@ MAPS = {
     "Unconstrained": (gs.nn.Unconstrained, (6, 6)),
     "Cayley": (gs.nn.Cayley, (6, 6)),
     "ScaledCayley": (gs.nn.ScaledCayley, (6, 6)),
+    "NeumannCayley": (gs.nn.NeumannCayley, (6, 6)),
     "Exponential": (gs.nn.Exponential, (6, 6)),
     "Householder": (gs.nn.Householder, (6, 6)),
     "Householder tall": (gs.nn.Householder, (7, 4)),
@@ -24,6 +25,7 @@ MAPS = {
     "SVD tall": (gs.nn.SVD, (7, 4)),
     "SVD wide": (gs.nn.SVD, (4, 7)),
     "SpectralNormalized": (gs.nn.SpectralNormalized, (6, 4)),
+    "SpectralClipped": (gs.nn.SpectralClipped, (6, 4)),
 }
 CONSTRUCTORS = list(dict.fromkeys(constructor for constructor, _ in MAPS.values()))
 

@@ -82,7 +82,7 @@ def inverse_cayley(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 # Compiled as one: called op by op, the guards would compile at every call.
 @jax.jit
 def _transform(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
-    return 2 * _resolvent(skew) - _identity(skew)
+    return 2 * resolvent(skew) - _identity(skew)
 
 
 @jax.jit
@@ -94,17 +94,17 @@ def _inverse_transform(q: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
 
 
 @jax.custom_jvp
-def _resolvent(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
+def resolvent(skew: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
     """Returns (I + A)⁻¹, which unlike Q keeps its relative accuracy for large A."""
     inverse = block_inverse(_identity(skew) + skew)
     return apply_if(~_fits(inverse, skew), _repair, inverse, skew)
 
 
-@_resolvent.defjvp
+@resolvent.defjvp
 def _resolvent_jvp(
     primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
-    inverse = _resolvent(*primals)
+    inverse = resolvent(*primals)
     return inverse, -_matmul(_matmul(inverse, tangents[0]), inverse)
 
 
@@ -132,10 +132,10 @@ def _repair(inverse: Array, skew: Array) -> Array:
 
     start = inverse, jnp.asarray(False), jnp.asarray(0)
     inverse, fits, _ = lax.while_loop(unfit, newton, start)
-    return apply_if(~fits, _resolvent_by_polar_factor, inverse, skew)
+    return apply_if(~fits, resolvent_by_polar_factor, inverse, skew)
 
 
-def _resolvent_by_polar_factor(_: Array, skew: Array) -> Array:
+def resolvent_by_polar_factor(_: Array, skew: Array) -> Array:
     """Returns (I + Q) / 2 with a Q that is unitary whatever the scale of A.
 
     I + A is normal, so that its unitary polar factor U has the eigenvalues

@@ -12,6 +12,8 @@ from ._mask import unconstrained_mask as unconstrained_mask
 from ._materialize import materialize as materialize
 from ._matmul_cell import MatmulCell as MatmulCell
 from ._modrelu import modrelu as modrelu
+from ._nc_gru import NCGRUCell as NCGRUCell
+from ._neumann_cayley import NeumannCayley as NeumannCayley
 from ._orthogonal_cell import OrthogonalCell as OrthogonalCell
 from ._parametrization import (
     Fixed as Fixed,
@@ -21,6 +23,8 @@ from ._parametrization import (
 from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._refresh import refresh as refresh
 from ._rnn import RNN as RNN
+from ._spectral_clipped import SpectralClipped as SpectralClipped
+from ._spectral_gru import SpectralGRUCell as SpectralGRUCell
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
 from ._spectral_rnn import SpectralRNNCell as SpectralRNNCell
 from ._svd import SVD as SVD

@@ -151,7 +151,11 @@ class ScaledCayley(Parametrization):
             diagonal = jax.lax.complex(jnp.cos(phases), jnp.sin(phases))
         else:
             diagonal = unit(self.signs[...])
-        return self._map_stack(_cayley, self.skew[...]) * diagonal[..., None, :]
+        return self._rotation() * diagonal[..., None, :]
+
+    def _rotation(self) -> Matrix:
+        """Builds the Cayley transform of A."""
+        return self._map_stack(_cayley, self.skew[...])
 
     def _write(self, matrix: Matrix) -> None:
         diagonal = self._map_stack(_well_conditioned_diagonal, matrix)

@@ -1,5 +1,6 @@
 """Cells of gates, each with an input weight and a recurrent matrix."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ class GatedCell(MatmulCell):
     """A `MatmulCell` whose gates each hold W x + b and R h.
 
     For a gate g, the attribute g is the parametrization of R and `dense_g` the layer of
-    W and b. Kernels, products and projected inputs come in the order of `gates`.
+    W and, if it has one, b. Kernels, products and projected inputs come in the order of
+    `gates`.
 
     Args:
         in_features: length of x.
@@ -25,6 +27,7 @@ class GatedCell(MatmulCell):
             starts orthogonal.
         kernel_init: initializer of every W, transposed.
         bias_init: initializer of every b.
+        biased: the gates that have a b.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
         rngs: source of the `params` keys.
@@ -40,6 +43,7 @@ class GatedCell(MatmulCell):
         *,
         kernel_init: Initializer,
         bias_init: Initializer,
+        biased: Collection[str],
         dtype: Dtype | None,
         param_dtype: Dtype,
         rngs: nnx.Rngs,
@@ -56,6 +60,7 @@ class GatedCell(MatmulCell):
             dense = nnx.Linear(
                 in_features,
                 hidden_features,
+                use_bias=gate in biased,
                 kernel_init=kernel_init,
                 bias_init=bias_init,
                 dtype=self.dtype,

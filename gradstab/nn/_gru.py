@@ -1,6 +1,8 @@
 """The gated recurrent unit."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,10 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from gradstab.nn._gated_cell import GatedCell
+from gradstab.nn._methods import method_of
+from gradstab.nn._modrelu import modrelu
 from gradstab.nn._parametrization import Parametrization
+from gradstab.recurrence import Feed, MatmulStep
 
 Hidden = Float[Array, "*batch hidden"]
 
@@ -25,7 +30,12 @@ class GRUCell(GatedCell):
 
     with gates `reset` (r), `update` (z) and `candidate` (n): the equations of
     `nnx.GRUCell`, where b'_n is absent, and of PyTorch with `candidate_bias`, where the
-    other two recurrent biases are added to b_r and b_z.
+    other two recurrent biases are added to b_r and b_z. Without `reset_after` it is
+
+    .. math:: n = \tanh(W_n x + b_n + R_n (r * h))
+
+    as Cho et al. have it: another function, whatever the weights. If the activation is
+    `modrelu`, b_n is its bias and is added to nothing.
 
     Example:
         >>> from flax import nnx
@@ -44,22 +54,32 @@ class GRUCell(GatedCell):
             `Unconstrained`, which starts orthogonal, if None.
         update: the same for R_z.
         candidate: the same for R_n.
-        candidate_bias: whether there is b'_n.
+        reset_after: whether r multiplies the product with R_n, not h before it.
+        use_bias: whether there are b_r, b_z and b_n.
+        candidate_bias: whether there is b'_n; for `reset_after` alone.
         gate_fn: the function σ.
-        activation_fn: the function tanh.
+        activation_fn: the function tanh, or `modrelu`.
         kernel_init: initializer of W_r, W_z and W_n, transposed.
         bias_init: initializer of the biases.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
         rngs: source of the `params` keys.
 
+    Raises:
+        ValueError: if there is to be a b'_n that would add to b_n alone.
+
     References:
         Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
-        Statistical Machine Translation", EMNLP 2014, arXiv:1406.1078. They reset h
-        before the product with R_n, not after.
+        Statistical Machine Translation", EMNLP 2014, arXiv:1406.1078.
     """
 
     gates = ("reset", "update", "candidate")
+    reset: Parametrization
+    update: Parametrization
+    candidate: Parametrization
+    dense_reset: nnx.Linear
+    dense_update: nnx.Linear
+    dense_candidate: nnx.Linear
 
     def __init__(
         self,
@@ -69,63 +89,99 @@ class GRUCell(GatedCell):
         reset: Parametrization | None = None,
         update: Parametrization | None = None,
         candidate: Parametrization | None = None,
+        reset_after: bool = True,
+        use_bias: bool = True,
         candidate_bias: bool = False,
         gate_fn: Callable[[Array], Array] = jax.nn.sigmoid,
-        activation_fn: Callable[[Array], Array] = jnp.tanh,
+        activation_fn: Callable[..., Array] = jnp.tanh,
         kernel_init: Initializer = nnx.initializers.lecun_normal(),
         bias_init: Initializer = nnx.initializers.zeros_init(),
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        if candidate_bias and not reset_after:
+            raise ValueError(
+                "`candidate_bias` must be False where `reset_after` is: it would be "
+                "added to the bias that the candidate has."
+            )
+        is_modrelu = activation_fn is modrelu
+        biased = set(self.gates if use_bias else ())
         super().__init__(
             in_features,
             hidden_features,
             {"reset": reset, "update": update, "candidate": candidate},
             kernel_init=kernel_init,
             bias_init=bias_init,
+            biased=biased - {"candidate"} if is_modrelu else biased,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
         )
         self.gate_fn = gate_fn
         self.activation_fn = activation_fn
-        self.candidate_bias = nnx.data(None)
-        if candidate_bias:
-            bias = bias_init(rngs.params(), (hidden_features,), param_dtype)
-            self.candidate_bias = nnx.Param(bias)
+        self.reset_after = reset_after
+        self.use_bias = use_bias
 
-    def project(self, inputs: Float[Array, " time *batch in"]) -> tuple[Array, ...]:
-        """Computes W x + b for each gate, with b'_n at the end if there is one."""
-        projected = super().project(inputs)
-        if self.candidate_bias is None:
-            return projected
-        return *projected, self.at_every_step(self.candidate_bias[...], inputs)
+        def bias(exists: bool) -> nnx.Param | None:
+            shape = (hidden_features,)
+            drawn = bias_init(rngs.params(), shape, param_dtype) if exists else None
+            return nnx.data(None if drawn is None else nnx.Param(drawn))
+
+        self.candidate_bias = bias(candidate_bias)
+        self.modulus_bias = bias(is_modrelu)
+
+    def project(self, inputs: Float[Array, " time *batch in"]) -> tuple[Any, ...]:
+        """Computes W x + b for each gate, then b'_n and the bias of modReLU."""
+        biases = (
+            None if bias is None else self.at_every_step(bias[...], inputs)
+            for bias in (self.candidate_bias, self.modulus_bias)
+        )
+        return *super().project(inputs), *biases
 
     def activate(
-        self,
-        carry: Hidden,
-        products: tuple[Hidden, ...],
-        projected: tuple[Array, ...],
+        self, carry: Hidden, products: tuple[Hidden, ...], projected: tuple[Any, ...]
     ) -> Hidden:
         """Opens the gates."""
-        in_reset, in_update, in_candidate, *bias = (
-            x.astype(carry.dtype) for x in projected
-        )
+        projected = jax.tree.map(lambda x: x.astype(carry.dtype), projected)
+        in_reset, in_update, in_candidate, candidate_bias, modulus_bias = projected
         by_reset, by_update, by_candidate = products
-        if bias:
-            by_candidate += jnp.broadcast_to(bias[0], by_candidate.shape)
-        reset = self.gate_fn(in_reset + by_reset)
+        if candidate_bias is not None:
+            by_candidate += jnp.broadcast_to(candidate_bias, by_candidate.shape)
+        if self.reset_after:
+            by_candidate = self.gate_fn(in_reset + by_reset) * by_candidate
         update = self.gate_fn(in_update + by_update)
-        candidate = self.activation_fn(in_candidate + reset * by_candidate)
+        candidate = in_candidate + by_candidate
+        if modulus_bias is None:
+            candidate = self.activation_fn(candidate)
+        else:
+            candidate = modrelu(candidate, modulus_bias)
         return (1 - update) * candidate + update * carry
+
+    def reset_state(
+        self, carry: Hidden, products: tuple[Hidden, ...], projected: tuple[Any, ...]
+    ) -> Hidden:
+        """Computes r * h, which R_n meets where the reset comes first."""
+        return self.gate_fn(projected[0].astype(carry.dtype) + products[0]) * carry
+
+    @property
+    def matmul_step(self) -> MatmulStep:
+        """The step: the candidate's kernel meets h, or r * h."""
+        step = super().matmul_step
+        if self.reset_after:
+            return step
+        feed = Feed(method_of(type(self), "reset_state"))
+        return dataclasses.replace(step, feeds=(feed,))
 
     def flax_twin(self) -> nnx.GRUCell | None:
         """Returns the `nnx.GRUCell` with the same weights.
 
-        None with b'_n, and for a subclass with other equations.
+        None with b'_n, without b, for modReLU or a reset before the product, and for a
+        subclass with other equations.
         """
-        if self.candidate_bias is not None or not self.keeps_equations_of(GRUCell):
+        is_plain = self.use_bias and self.reset_after
+        extra = self.candidate_bias is not None or self.modulus_bias is not None
+        if extra or not is_plain or not self.keeps_equations_of(GRUCell):
             return None
         twin = nnx.GRUCell(
             self.in_features,

@@ -81,6 +81,7 @@ class LSTMCell(GatedCell):
             },
             kernel_init=kernel_init,
             bias_init=bias_init,
+            biased=self.gates,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,

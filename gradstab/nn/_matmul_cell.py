@@ -19,7 +19,8 @@ class MatmulCell(RecurrentCell):
     with c the carry, h the part of it that meets the kernels K and is the output, and p
     the projected inputs. A subclass implements `project`, `recurrent_kernels` and
     `activate`, and `RNN` gives it the lean backward pass of `recurrence.scan`; one that
-    overrides `step` takes the plain one.
+    overrides `step` takes the plain one. Where a kernel meets something else than h,
+    `matmul_step` says so.
     """
 
     def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"], ...]:
@@ -60,7 +61,8 @@ class MatmulCell(RecurrentCell):
     def keeps_equations_of(self, base: type) -> bool:
         """Tells whether no method that makes the recurrence was overridden."""
         names = "__call__", "step", "project", "activate", "recurrent_kernels", "draw"
-        return not overrides(type(self), base, *names, "recurrent_state")
+        more = "recurrent_state", "matmul_step"
+        return not overrides(type(self), base, *names, *more)
 
     def check_recurrent(self, name: str, recurrent: Parametrization) -> Parametrization:
         """Checks that the matrix of an argument maps the state to itself.

@@ -10,7 +10,9 @@ from tests.helpers import RATIO_LIMIT, check_grads, orthogonality_ratio, random_
 
 ORDERS = range(4)
 
-neumann_cayley = jax.jit(linalg.neumann_cayley, static_argnames="order")
+neumann_cayley = jax.jit(
+    linalg.neumann_cayley, static_argnames=("order", "largest_residual")
+)
 
 
 def nearby(dtype, n=6, step=0.03):
@@ -139,3 +141,44 @@ def test_rejects_unequal_matrices_and_orders():
         linalg.neumann_cayley(a, a, order=-1)
     with pytest.raises(ValueError, match=r"^`skew` must have shape \(n, n\), got"):
         linalg.neumann_cayley(jnp.zeros((3, 4)), a)
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-3])
+def test_takes_the_exact_transform_where_the_residual_is_too_large(largest):
+    with jax.enable_x64(True):
+        near, far = (nearby(jnp.float64, step=step)[:2] for step in (0.03, 0.5))
+        for a, inverse in (near, far):
+            q = neumann_cayley(a, inverse, largest_residual=largest)
+            is_exact = a is far[0] or largest == 0
+            expected = linalg.cayley(a) if is_exact else neumann_cayley(a, inverse)
+            np.testing.assert_array_equal(q, expected)
+        # What is taken keeps what the residual promises.
+        series = neumann_cayley(*near, largest_residual=1e-3)
+        assert 1e-6 < linalg.orthogonality_error(series) < 4e-3
+
+
+def test_a_residual_that_is_too_large_reaches_the_gradient_and_no_other_matrix():
+    with jax.enable_x64(True):
+        near, far = (nearby(jnp.float64, step=step)[:2] for step in (0.03, 2.0))
+        stack = jax.tree.map(lambda *x: jnp.stack(x), near, far)
+        weights = random_matrix(5, (6, 6), jnp.float64)
+
+        def loss(transform, a):
+            return jnp.sum(weights * transform(a))
+
+        def guarded(a, inverse):
+            guard = functools.partial(linalg.neumann_cayley, largest_residual=1e-3)
+            return jax.grad(lambda a: loss(lambda a: guard(a, inverse), a))(a)
+
+        first, second = jax.vmap(guarded)(*stack)
+        np.testing.assert_allclose(first, guarded(*near), atol=1e-12)
+        expected = jax.grad(functools.partial(loss, linalg.cayley))(far[0])
+        np.testing.assert_allclose(second, expected, atol=1e-12)
+
+
+def test_without_a_finite_inverse_the_transform_is_exact():
+    a, inverse, _ = nearby(jnp.float32)
+    q = neumann_cayley(a, inverse * jnp.nan, largest_residual=1e-3)
+    np.testing.assert_array_equal(q, linalg.cayley(a))
+    q = neumann_cayley(a * jnp.nan, inverse, largest_residual=1e-3)
+    assert jnp.all(jnp.isnan(q))

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 import gradstab as gs
@@ -28,6 +29,57 @@ def test_step_is_the_documented_equation():
     carry, output = cell(state, inputs)
     np.testing.assert_allclose(carry, (1 - update) * new + update * state, atol=1e-6)
     assert output is carry
+
+
+def test_the_reset_may_come_before_the_product():
+    cell = make(reset_after=False)
+    state, inputs = random_matrix(1, (4,), "float32"), random_matrix(2, (3,), "float32")
+    drive = {name: getattr(cell, f"dense_{name}")(inputs) for name in cell.gates}
+    reset, update = (
+        jax.nn.sigmoid(drive[name] + getattr(cell, name)() @ state)
+        for name in ("reset", "update")
+    )
+    new = jnp.tanh(drive["candidate"] + cell.candidate() @ (reset * state))
+    carry, _ = cell(state, inputs)
+    np.testing.assert_allclose(carry, (1 - update) * new + update * state, atol=1e-6)
+    assert cell.flax_twin() is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reset_after": False},
+        {"reset_after": False, "activation_fn": gs.nn.modrelu},
+        {"activation_fn": gs.nn.modrelu, "use_bias": False},
+        {"candidate_bias": True, "activation_fn": gs.nn.modrelu},
+    ],
+)
+def test_the_lean_gradient_of_every_form_is_that_of_stock_flax(options):
+    with jax.enable_x64(True):
+        cell = make(param_dtype=jnp.float64, **options)
+        inputs = random_matrix(3, (2, 6, 3), "float64")
+        start = random_matrix(4, (2, 4), "float64")
+
+        def loss(layer, inputs, start):
+            return jnp.sum(layer(inputs, initial_carry=start) ** 3)
+
+        slope = jax.jit(jax.grad(loss, (0, 1, 2)))
+        ours = slope(gs.nn.RNN(cell), inputs, start)
+        stock = slope(nnx.RNN(cell, rngs=False), inputs, start)
+        for one, other in zip(*map(jax.tree.leaves, (ours, stock)), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-11)
+
+
+def test_without_biases_there_are_none():
+    cell = make(use_bias=False)
+    names = {path[-1] for path, _ in nnx.to_flat_state(nnx.state(cell))}
+    assert names == {"kernel", "weight"}
+    assert cell.flax_twin() is None
+
+
+def test_a_bias_that_would_be_added_twice_is_refused():
+    with pytest.raises(ValueError, match="`candidate_bias` must be False"):
+        make(reset_after=False, candidate_bias=True)
 
 
 def test_values_and_gradients_are_those_of_flax():
