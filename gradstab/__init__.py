@@ -1,5 +1,10 @@
 """Networks whose gradients neither vanish nor explode, by construction."""
 
-from gradstab import linalg as linalg, nn as nn, recurrence as recurrence
+from gradstab import (
+    gradients as gradients,
+    linalg as linalg,
+    nn as nn,
+    recurrence as recurrence,
+)
 
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ from ._exponential import Exponential as Exponential
 from ._export import export as export
 from ._gated_cell import GatedCell as GatedCell
 from ._gru import GRUCell as GRUCell
+from ._h_detach import HDetachLSTMCell as HDetachLSTMCell
 from ._householder import Householder as Householder
 from ._lstm import LSTMCell as LSTMCell
 from ._mask import unconstrained_mask as unconstrained_mask

@@ -119,8 +119,10 @@ class LSTMCell(GatedCell):
 
         None for a subclass with other equations.
         """
-        if not self.keeps_equations_of(LSTMCell):
-            return None
+        return self.fused() if self.keeps_equations_of(LSTMCell) else None
+
+    def fused(self) -> nnx.OptimizedLSTMCell:
+        """Returns the `nnx.OptimizedLSTMCell` with the same weights."""
         twin = nnx.OptimizedLSTMCell(
             self.in_features,
             self.hidden_features,

@@ -9,6 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_param_dtype
+from gradstab.nn._methods import overrides
 
 
 class RecurrentCell(nnx.RNNCellBase):
@@ -62,8 +63,8 @@ class RecurrentCell(nnx.RNNCellBase):
     def draw(self, key: Array, steps: int) -> Any:
         """Draws the randomness of a sequence; None for a deterministic cell.
 
-        A cell that overrides this gets the pair (projected, drawn) in `step` when `RNN`
-        runs it, where each array drawn has an axis of length 1 or the batch for every
+        A cell that `draws` gets the pair (projected, drawn) in `step` when `RNN` runs
+        it, where each array drawn has an axis of length 1 or the batch for every
         axis of the batch; what a single `__call__` does is its own to define.
 
         Args:
@@ -74,6 +75,11 @@ class RecurrentCell(nnx.RNNCellBase):
             A tree of arrays with leading axis `steps`, shared by all sequences.
         """
         return None
+
+    @property
+    def draws(self) -> bool:
+        """Whether `RNN` draws for it: by default, whether it overrides `draw`."""
+        return overrides(type(self), RecurrentCell, "draw")
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Any]:
         """Advances one time step.

@@ -138,7 +138,7 @@ class RNN(nnx.Module):
             cell.check_inputs(inputs)
             step, project = method_of(kind, "step"), method_of(kind, "project")
             initial_carry = _start(cell, one_step, initial_carry)
-            if overrides(kind, RecurrentCell, "draw"):
+            if cell.draws:
                 drawn = _draw(cell, rngs, steps, axes, time_axis)
                 sequence, project = (inputs, drawn), _project_beside
         else:
