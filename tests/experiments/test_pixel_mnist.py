@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 import signal
 from functools import partial
 
@@ -157,7 +156,7 @@ def test_a_streamed_run_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     def run(path, stop=None):
         def advance(done, score):
             if done == stop and score is None:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
         task = pixel_mnist_task(settings)
         with (

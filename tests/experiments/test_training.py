@@ -126,7 +126,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
 
     def stop(done, score):
         if done == step and score is None:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     message = f"{METHODS[method].title}: stopped after step {step} of 6"
     with pytest.raises(InterruptedRunError, match=message):
@@ -190,8 +190,8 @@ def test_one_that_is_damaged_alone_is_no_reason_to_stop(whole, tmp_path, capsys)
 
 def test_a_second_signal_ends_at_once(tmp_path):
     def stop(done, score):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, advance=stop)
@@ -200,7 +200,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 def test_a_signal_after_the_last_step_is_not_lost(whole, tmp_path):
     def stop(done, score):
         if done == SMALL.steps and score is not None:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(InterruptedRunError, match="after step 6 of 6"):
         run(tmp_path, advance=stop)
