@@ -25,6 +25,7 @@ MAPS = {
     "SVD tall": (gs.nn.SVD, (7, 4)),
     "SVD wide": (gs.nn.SVD, (4, 7)),
     "SpectralNormalized": (gs.nn.SpectralNormalized, (6, 4)),
+    "EigenvalueNormalized": (gs.nn.EigenvalueNormalized, (6, 6)),
     "SpectralClipped": (gs.nn.SpectralClipped, (6, 4)),
 }
 CONSTRUCTORS = list(dict.fromkeys(constructor for constructor, _ in MAPS.values()))

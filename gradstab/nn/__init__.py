@@ -2,6 +2,8 @@
 
 from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
 from ._constrain import constrain as constrain
+from ._eigenvalue_normalized import EigenvalueNormalized as EigenvalueNormalized
+from ._enrnn import ENRNNCell as ENRNNCell
 from ._exponential import Exponential as Exponential
 from ._export import export as export
 from ._gated_cell import GatedCell as GatedCell
@@ -24,6 +26,7 @@ from ._parametrization import (
 from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._refresh import refresh as refresh
 from ._rnn import RNN as RNN
+from ._sbo_rnn import SBORNNCell as SBORNNCell
 from ._spectral_clipped import SpectralClipped as SpectralClipped
 from ._spectral_gru import SpectralGRUCell as SpectralGRUCell
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized

@@ -64,26 +64,30 @@ class MatmulCell(RecurrentCell):
         more = "recurrent_state", "matmul_step"
         return not overrides(type(self), base, *names, *more)
 
-    def check_recurrent(self, name: str, recurrent: Parametrization) -> Parametrization:
+    def check_recurrent(
+        self, name: str, recurrent: Parametrization, size: int | None = None
+    ) -> Parametrization:
         """Checks that the matrix of an argument maps the state to itself.
 
         Args:
             name: the argument, as the caller knows it.
             recurrent: its value.
+            size: the length of the state that it maps; `hidden_features` if None.
 
         Returns:
             `recurrent`.
 
         Raises:
-            ValueError: if it is no parametrization, not (hidden_features,
-                hidden_features), or complex where the state is real.
+            ValueError: if it is no parametrization, not (size, size), or complex where
+                the state is real.
         """
         if not isinstance(recurrent, Parametrization):
             raise ValueError(
                 f"`{name}` must be a Parametrization, got {type(recurrent).__name__}; "
                 "`Unconstrained` holds a plain matrix."
             )
-        shape = (self.hidden_features, self.hidden_features)
+        size = self.hidden_features if size is None else size
+        shape = (size, size)
         if recurrent.shape != shape:
             raise ValueError(
                 f"`{name}` must have shape {shape}, got {recurrent.shape}."
