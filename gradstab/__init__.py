@@ -4,6 +4,7 @@ from gradstab import (
     gradients as gradients,
     linalg as linalg,
     nn as nn,
+    optim as optim,
     recurrence as recurrence,
 )
 

@@ -1,0 +1,252 @@
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import gradstab as gs
+from tests.helpers import random_matrix
+
+project_spectral_norm = cast(Any, gs.optim.project_spectral_norm)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    # optax counts steps in int32 and multiplies by them.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def norm(matrix):
+    return float(np.linalg.norm(np.asarray(matrix, np.complex128), 2))
+
+
+def spectrum(values, shape, seed=0, dtype="float32"):
+    """A random matrix with these singular values, and zeros after them."""
+    rng = np.random.default_rng(seed)
+    left, right = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in shape)
+    middle = np.zeros(shape)
+    middle[range(len(values)), range(len(values))] = values
+    return jnp.asarray(left @ middle @ right, dtype)
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_the_result_is_the_nearest_matrix_within_the_limit(rank):
+    start = spectrum(np.linspace(1.49, 0.1, 24), (24, 32))
+    change = start / 10 + random_matrix(3, (24, 32), "float32") / 500
+    project = project_spectral_norm(1.5, rank=rank)
+    found, state = jax.jit(project.update)(change, project.init(start), start)
+    expected = gs.linalg.clip_singular_values(start + change, maximum=1.5)
+    assert norm(start + change) > 1.55
+    np.testing.assert_allclose(start + found, expected, atol=2e-5)
+    assert norm(start + found) <= 1.5 + 2e-5
+    assert state.leaves.cuts == 1
+    assert state.leaves.distance == pytest.approx(
+        np.linalg.norm(start + change - expected), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_an_update_within_the_limit_keeps_every_bit(rank):
+    start, change = random_matrix(0, (2, 32, 32), "float32") / 20
+    project = project_spectral_norm(1.5, rank=rank)
+    found, state = project.update(change, project.init(start), start)
+    np.testing.assert_array_equal(found, change)
+    assert (int(state.leaves.cuts), float(state.leaves.distance)) == (0, 0.0)
+
+
+def test_more_large_singular_values_than_columns_take_the_exact_path():
+    start = spectrum(np.full(32, 2.0), (32, 32))
+    project = project_spectral_norm(1.0, rank=4)
+    found, state = project.update(jnp.zeros_like(start), project.init(start), start)
+    np.testing.assert_allclose(start + found, start / 2, atol=1e-5)
+    assert state.leaves.exact == 1
+
+
+def test_the_truncated_path_stays_within_the_limit_over_a_descent():
+    target = spectrum([4.0, 3.0, 2.0], (48, 48), seed=7)
+    start = spectrum(np.linspace(1.0, 0.5, 48), (48, 48))
+
+    def descend(rank, exact_every=None) -> Any:
+        project = project_spectral_norm(1.8, rank=rank, exact_every=exact_every)
+        optimizer = cast(Any, optax.chain(optax.sgd(0.05), project))
+
+        def step(carry, _):
+            weight, state = carry
+            updates, state = optimizer.update(weight - target, state, weight)
+            weight = optax.apply_updates(weight, updates)
+            return (weight, state), jnp.linalg.norm(weight, 2)
+
+        carry = start, optimizer.init(start)
+        (weight, state), norms = jax.lax.scan(step, carry, length=200)
+        return weight, norms, state[1].leaves
+
+    exact, _, _ = descend(None)
+    weight, norms, cut = descend(8)
+    assert jnp.max(norms) <= 1.8 + 1e-4
+    np.testing.assert_allclose(weight, exact, atol=1e-4)
+    assert cut.exact < 10  # at first, when the singular vectors are not known
+    assert 0 < cut.cuts < 200
+    assert cut.largest_distance > 0.01
+    assert descend(8, exact_every=50)[2].exact >= 4
+
+
+def test_a_crowd_at_the_limit_is_seen():
+    # As many singular values on the limit as the projection leaves there in time.
+    start = spectrum([*np.full(12, 1.0), *np.linspace(0.9, 0.1, 36)], (48, 48))
+    project = project_spectral_norm(1.0, rank=8)
+    state, weight = project.init(start), start
+    for seed in range(10):
+        change = 1e-3 * random_matrix(seed, (48, 48), "float32")
+        change, state = project.update(change, state, weight)
+        weight = weight + change
+        assert norm(weight) <= 1 + 1e-6
+    assert state.leaves.exact == 10
+
+
+def test_kernels_of_convolutions_are_matrices_and_vectors_pass():
+    params = {
+        "kernel": random_matrix(0, (3, 3, 4, 8), "float32"),
+        "bias": jnp.ones(8),
+        "count": jnp.arange(3),
+    }
+    project = project_spectral_norm(0.5)
+    updates = jax.tree.map(jnp.zeros_like, params)
+    found, state = project.update(updates, project.init(params), params)
+    assert norm((params["kernel"] + found["kernel"]).reshape(-1, 8)) <= 0.5 + 1e-6
+    np.testing.assert_array_equal(found["bias"], 0)
+    assert state.leaves["bias"] is None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "complex64"])
+@pytest.mark.parametrize("rank", [None, 4])
+def test_dtypes_stay(dtype, rank):
+    start = 0.5 * random_matrix(
+        0, (32, 16), "complex64" if dtype == "complex64" else "float32"
+    )
+    start = start.astype(dtype)
+    project = project_spectral_norm(1.0, rank=rank)
+    found, _ = project.update(jnp.zeros_like(start), project.init(start), start)
+    assert found.dtype == start.dtype
+    slack = 0.05 if dtype in ("bfloat16", "float16") else 1e-5
+    assert norm((start + found).astype("complex64")) <= 1 + slack
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_what_is_not_finite_stays_so_in_its_own_leaf(rank):
+    params = {"a": jnp.eye(32), "b": jnp.eye(32)}
+    updates = {"a": jnp.full((32, 32), jnp.nan), "b": jnp.eye(32)}
+    project = project_spectral_norm(1.0, rank=rank)
+    found, _ = project.update(updates, project.init(params), params)
+    assert not np.any(np.isfinite(found["a"]))
+    np.testing.assert_allclose(found["b"], np.zeros((32, 32)), atol=1e-6)
+
+
+def test_a_limit_of_zero_gives_zero_and_empty_leaves_pass():
+    params = {"a": jnp.eye(3), "b": jnp.zeros((0, 3)), "c": jnp.zeros((3, 0))}
+    project = project_spectral_norm(0.0)
+    updates = jax.tree.map(jnp.zeros_like, params)
+    found, _ = project.update(updates, project.init(params), params)
+    np.testing.assert_array_equal(found["a"], -np.eye(3))
+    assert project.update({}, project.init({}), {})[0] == {}
+
+
+class TestWithOptax:
+    start = 2 * jnp.eye(16)
+
+    def results(self, transform, steps=1) -> Any:
+        params, state = {"w": self.start, "v": self.start}, None
+        state = transform.init(params)
+        for _ in range(steps):
+            updates = jax.tree.map(jnp.zeros_like, params)
+            updates, state = jax.jit(transform.update)(updates, state, params)
+            params = optax.apply_updates(params, updates)
+        return params
+
+    def test_masked(self):
+        mask = {"w": True, "v": False}
+        found = self.results(optax.masked(project_spectral_norm(1.0), mask))
+        np.testing.assert_allclose(found["w"], np.eye(16), atol=1e-6)
+        np.testing.assert_array_equal(found["v"], self.start)
+
+    def test_partition(self):
+        labels = {"w": "cut", "v": "free"}
+        rules = {"cut": project_spectral_norm(1.0), "free": optax.identity()}
+        found = self.results(optax.partition(rules, labels))
+        np.testing.assert_allclose(found["w"], np.eye(16), atol=1e-6)
+        np.testing.assert_array_equal(found["v"], self.start)
+
+    @pytest.mark.parametrize("rank", [None, 2])
+    def test_a_scheduled_limit(self, rank):
+        schedule = optax.piecewise_constant_schedule(1.5, {1: 0.5})
+        make = optax.inject_hyperparams(
+            project_spectral_norm, static_args=("rank", "exact_every")
+        )
+        found = self.results(make(schedule, rank=rank), steps=2)
+        np.testing.assert_allclose(found["w"], 0.75 * np.eye(16), atol=1e-6)
+
+    def test_multiple_steps(self):
+        steps = optax.MultiSteps(project_spectral_norm(1.0), 2)
+        found = self.results(steps.gradient_transformation(), steps=2)
+        np.testing.assert_allclose(found["w"], np.eye(16), atol=1e-6)
+
+    def test_vmap(self):
+        project = project_spectral_norm(1.0, rank=2)
+        stack = jnp.stack([self.start, self.start / 4])
+        state = jax.vmap(project.init)(stack)
+        found, state = jax.vmap(project.update)(jnp.zeros_like(stack), state, stack)
+        np.testing.assert_allclose(stack[0] + found[0], np.eye(16), atol=1e-6)
+        np.testing.assert_array_equal(found[1], 0)
+        np.testing.assert_array_equal(state.leaves.cuts, [1, 0])
+
+    def test_compiles_once(self):
+        traces = []
+
+        @jax.jit
+        def update(updates, state, params):
+            traces.append(1)
+            return project.update(updates, state, params)
+
+        project = project_spectral_norm(1.0, rank=2)
+        state, zero = project.init(self.start), jnp.zeros_like(self.start)
+        for _ in range(3):
+            _, state = update(zero, state, self.start)
+        assert len(traces) == 1
+
+
+def test_holds_the_candidate_of_a_gated_unit():
+    cell = gs.nn.SpectralGRUCell(2, 8, rngs=nnx.Rngs(0))
+    graph, params, rest = nnx.split(cell, nnx.Param, ...)
+    mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: "candidate" in jax.tree_util.keystr(path[:1]), params
+    )
+    project = optax.masked(project_spectral_norm(0.9), mask)
+    state = project.init(params)
+    updates = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = project.update(updates, state, params)
+    moved = nnx.merge(graph, optax.apply_updates(params, updates), rest)
+    assert norm(moved.candidate()) == pytest.approx(0.9, abs=1e-5)
+    np.testing.assert_array_equal(moved.reset(), cell.reset())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"maximum": -1.0}, "`maximum` must"),
+        ({"maximum": float("nan")}, "`maximum` must"),
+        ({"maximum": 1.0, "rank": 0}, "`rank` must"),
+        ({"maximum": 1.0, "exact_every": 0}, "`exact_every` must"),
+    ],
+)
+def test_refuses_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        project_spectral_norm(**options)
+
+
+def test_asks_for_the_parameters():
+    project = project_spectral_norm(1.0)
+    with pytest.raises(ValueError, match="needs `params`"):
+        project.update(jnp.eye(2), project.init(jnp.eye(2)))
