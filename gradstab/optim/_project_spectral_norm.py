@@ -43,11 +43,11 @@ class ProjectSpectralNormState(NamedTuple):
     """The state of `project_spectral_norm`.
 
     Attributes:
-        count: how many updates there have been.
+        steps: how many updates there have been.
         leaves: a tree like the parameters: a `Cut` for each matrix, None for others.
     """
 
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
     leaves: Any
 
 
@@ -76,10 +76,11 @@ def project_spectral_norm(
     values above the limit are looked for, by subspace iteration in k columns from the
     singular vectors of the step before: O(k n²) an iteration, mostly one or two. The
     exact path is taken where none of the k singular values lies a hundredth below the
-    limit, so that there may be more above it, and where ten iterations leave those above it, or the
-    largest, with a residual. What is orthogonal to all k columns is not seen; rounding
-    brings it in within a few steps. How often and how far it cut, and how often by the
-    exact path, is in the state. Under `jax.vmap` both paths are computed.
+    limit, so that there may be more above it, and where ten iterations leave those
+    above it, or the largest, with a residual. What is orthogonal to all k columns is
+    not seen; rounding brings it in within a few steps. How often and how far it cut,
+    and how often by the exact path, is in the state. Under `jax.vmap` both paths are
+    computed.
 
     Args:
         maximum: the limit c, at least 0.
@@ -118,10 +119,10 @@ def project_spectral_norm(
             raise ValueError(
                 "project_spectral_norm needs `params`: pass them to `update`."
             )
-        count = optax.safe_increment(state.count)
+        steps = state.steps + 1
         is_due = jnp.asarray(exact_every is not None)
         if exact_every is not None:
-            is_due = count % exact_every == 0
+            is_due = steps % exact_every == 0
         flat, tree = jax.tree.flatten(updates)
         weights = tree.flatten_up_to(params)
         cuts = tree.flatten_up_to(state.leaves)
@@ -130,7 +131,7 @@ def project_spectral_norm(
             for change, weight, cut in zip(flat, weights, cuts, strict=True)
         ]
         changed, cuts = zip(*pairs, strict=True) if pairs else ((), ())
-        state = ProjectSpectralNormState(count, tree.unflatten(cuts))
+        state = ProjectSpectralNormState(steps, tree.unflatten(cuts))
         return tree.unflatten(changed), state
 
     return optax.GradientTransformation(init, update)

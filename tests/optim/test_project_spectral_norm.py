@@ -174,7 +174,7 @@ class TestWithOptax:
 
     def test_partition(self):
         labels = {"w": "cut", "v": "free"}
-        rules = {"cut": project_spectral_norm(1.0), "free": optax.identity()}
+        rules: Any = {"cut": project_spectral_norm(1.0), "free": optax.identity()}
         found = self.results(optax.partition(rules, labels))
         np.testing.assert_allclose(found["w"], np.eye(16), atol=1e-6)
         np.testing.assert_array_equal(found["v"], self.start)
