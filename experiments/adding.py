@@ -21,12 +21,10 @@ before Spectral-RNN does.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
 from experiments.data import TRIVIAL_ERROR, adding_batch
 from experiments.experiment import Check, Experiment
 from experiments.generated import GeneratedSettings, sequences_of
+from experiments.losses import squared_errors
 from experiments.settings import MethodName, Preset
 from experiments.summary import Summary
 from experiments.task import Task
@@ -62,13 +60,6 @@ PRESETS: Mapping[Preset, AddingSettings] = {
         evaluate_every=500,
     ),
 }
-
-
-def squared_errors(
-    answers: Float[Array, "batch 1"], targets: Float[Array, "batch 1"]
-) -> Float[Array, " batch"]:
-    """The squared error of each sequence."""
-    return jnp.sum((answers - targets) ** 2, axis=-1)
 
 
 def adding_task(settings: AddingSettings) -> Task:

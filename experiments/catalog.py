@@ -2,7 +2,9 @@
 
 from experiments.adding import ADDING
 from experiments.copying import COPYING
+from experiments.denoise import DENOISE
 from experiments.experiment import Experiment
+from experiments.parenthesis import PARENTHESIS
 from experiments.pixel_digits import PIXEL_DIGITS
 from experiments.pixel_mnist import PIXEL_MNIST
 from experiments.settings import TrainingSettings
@@ -10,6 +12,8 @@ from experiments.settings import TrainingSettings
 EXPERIMENTS: dict[str, Experiment] = {
     "adding": ADDING,
     "copying": COPYING,
+    "denoise": DENOISE,
+    "parenthesis": PARENTHESIS,
     "pixel_digits": PIXEL_DIGITS,
     "pixel_mnist": PIXEL_MNIST,
 }

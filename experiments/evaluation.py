@@ -75,6 +75,7 @@ class Evaluator:
         kept = state._replace(
             loss_sum=jnp.zeros_like(state.loss_sum),
             best_params=_where(better, params, state.best_params),
+            best_fixed=_where(better, fixed, state.best_fixed),
             best_score=jnp.where(better, score, state.best_score),
             best_step=jnp.where(better, steps, state.best_step),
         )
@@ -91,7 +92,7 @@ class Evaluator:
         return _norms_by_path(state.params), _norms_by_path(gradient)
 
     def _test_one(self, state: State, test: Batch) -> Float[Array, ""]:
-        return self._network.score(state.best_params, state.fixed, test)
+        return self._network.score(state.best_params, state.best_fixed, test)
 
 
 def _profiled(batch: Batch) -> Batch:

@@ -26,6 +26,11 @@ _LOOKS: dict[MethodName, dict[str, Any]] = {
     "spectral_rnn": {"color": "#009E73"},
     "orthogonal_gru": {"color": "#8C6D1F"},
     "orthogonal_lstm": {"color": "#555555"},
+    "spectral_gru": {"color": "#B22222"},
+    "nc_gru": {"color": "#882255"},
+    "enrnn": {"color": "#117733"},
+    "sbo_rnn": {"color": "#332288"},
+    "h_detach": {"color": "#AA4499"},
 }
 STYLE: dict[Any, Any] = {
     "font.size": 9,

@@ -81,7 +81,8 @@ class Learner:
 
     def models(self, state: State) -> list[SequenceModel]:
         """Builds the best model of each seed."""
-        merged = self._network.model(state.best_params, state.fixed)
+        merged = self._network.model(state.best_params, state.best_fixed)
+        merged.eval()
         return [
             jax.tree.map(lambda leaf, at=place: leaf[at], merged)
             for place in range(state.best_step.shape[0])
@@ -104,6 +105,7 @@ class Learner:
             loss_sum=jnp.zeros(()),
             bad_step=jnp.array(-1),
             best_params=params,
+            best_fixed=fixed,
             best_score=jnp.array(worst),
             best_step=jnp.array(0),
         )
@@ -121,17 +123,23 @@ class Learner:
         return self._learn_one(state, number, batch)
 
     def _learn_one(self, state: State, number: Array, batch: Batch) -> State:
+        # Another key than that of the batch, which a stream does not draw.
+        key = jax.random.fold_in(_step_key(state.key, number), 1)
         value, gradient = jax.value_and_grad(self._network.loss)(
-            state.params, state.fixed, batch
+            state.params, state.fixed, batch, key
         )
         updates, optimizer = self._optimizer(state.rates).update(
             gradient, state.optimizer, state.params
         )
         params = optax.apply_updates(state.params, updates)
+        fixed = state.fixed
+        if METHODS[self.method].refreshed:
+            params, fixed = self._network.refresh(params, fixed)
         sound = [jnp.all(jnp.isfinite(x)) for x in (value, *jax.tree.leaves(params))]
         is_first_bad = ~jnp.all(jnp.stack(sound)) & (state.bad_step < 0)
         return state._replace(
             params=params,
+            fixed=fixed,
             optimizer=optimizer,
             loss_sum=state.loss_sum + value,
             bad_step=jnp.where(is_first_bad, number, state.bad_step),

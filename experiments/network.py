@@ -45,15 +45,26 @@ class Network:
         """Puts a model together."""
         return nnx.merge(self._graph, params, fixed)
 
-    def loss(self, params: Any, fixed: Any, batch: Batch) -> Float[Array, ""]:
-        """The mean loss of some sequences."""
+    def loss(
+        self, params: Any, fixed: Any, batch: Batch, key: Array | None = None
+    ) -> Float[Array, ""]:
+        """The mean loss of some sequences; with a key that of training."""
         inputs, targets = batch
-        answers = self.model(params, fixed)(inputs)
-        return jnp.mean(self._task.losses(answers, targets))
+        model = self.model(params, fixed)
+        if key is None:
+            model.eval()
+        return jnp.mean(self._task.losses(model(inputs, key), targets))
+
+    def refresh(self, params: Any, fixed: Any) -> tuple[Any, Any]:
+        """Re-anchors the matrices of a model."""
+        model = gs.nn.refresh(self.model(params, fixed))
+        _, params, fixed = nnx.split(model, nnx.Param, ...)
+        return params, fixed
 
     def score(self, params: Any, fixed: Any, batch: Batch) -> Float[Array, ""]:
         """The mean score of some sequences."""
         model = gs.nn.materialize(self.model(params, fixed))
+        model.eval()
 
         def score_one(sequence: Batch) -> Float[Array, ""]:
             inputs, targets = jax.tree.map(lambda x: x[None], sequence)

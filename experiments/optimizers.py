@@ -8,7 +8,7 @@ from flax import nnx
 import gradstab as gs
 from experiments.settings import TrainingSettings
 
-RULES = {"adam": optax.adam, "rmsprop": optax.rmsprop}
+RULES = {"adam": optax.adam, "rmsprop": optax.rmsprop, "sgd": optax.sgd}
 
 
 def one_rate(
@@ -29,6 +29,29 @@ def slow_coordinates(
     )
 
 
+def slow_long_memory(
+    model: nnx.Module, settings: TrainingSettings
+) -> optax.GradientTransformation:
+    """RMSprop at a rate of its own on the coordinates of the long memory."""
+    return partition(
+        model,
+        coordinates=optax.rmsprop(settings.coordinate_learning_rate),
+        weights=one_rate(model, settings),
+        within="long",
+    )
+
+
+def projected_candidate(
+    model: nnx.Module, settings: TrainingSettings
+) -> optax.GradientTransformation:
+    """One rule and one rate, and a bounded candidate matrix after each step."""
+    rule = one_rate(model, settings)
+    project = gs.optim.project_spectral_norm(settings.spectral_limit)
+    return partition(
+        model, coordinates=optax.chain(rule, project), weights=rule, within="candidate"
+    )
+
+
 def unit_reflectors(
     model: nnx.Module, settings: TrainingSettings
 ) -> optax.GradientTransformation:
@@ -42,12 +65,27 @@ def partition(
     *,
     coordinates: optax.GradientTransformation,
     weights: optax.GradientTransformation,
+    within: str = "",
 ) -> optax.GradientTransformation:
-    """Gives the coordinates of a model an optimizer of their own."""
-    labels = jax.tree.map(
-        lambda is_coordinate: "coordinates" if is_coordinate else "weights",
-        gs.nn.unconstrained_mask(model),
-    )
+    """Gives the coordinates of a model an optimizer of their own.
+
+    Args:
+        model: the model.
+        coordinates: the optimizer of its coordinates.
+        weights: that of all else.
+        within: the matrix whose coordinates are meant; all matrices if empty.
+
+    Returns:
+        The two as one.
+    """
+
+    def label(path, is_coordinate):
+        names = jax.tree_util.keystr(path, simple=True, separator=".").split(".")
+        is_meant = is_coordinate and (not within or within in names)
+        return "coordinates" if is_meant else "weights"
+
+    mask = gs.nn.unconstrained_mask(model)
+    labels = jax.tree_util.tree_map_with_path(label, mask)
     return optax.partition({"coordinates": coordinates, "weights": weights}, labels)
 
 

@@ -40,11 +40,12 @@ class SequenceModel(nnx.Module):
         )
 
     def __call__(
-        self, inputs: Float[Array, "batch time in"]
+        self, inputs: Float[Array, "batch time in"], key: Array | None = None
     ) -> Float[Array, "batch *time out"]:
-        """Answers for each sequence."""
+        """Answers for each sequence; a cell that draws needs a key to be trained."""
         start = zero_carry(self.rnn.cell, (inputs.shape[0], inputs.shape[2]))
-        return self.answer(self.rnn(inputs, initial_carry=start))
+        rngs = None if key is None else nnx.Rngs(draw=key)
+        return self.answer(self.rnn(inputs, initial_carry=start, rngs=rngs))
 
     def answer(
         self, outputs: Float[Array, "batch time hidden"]

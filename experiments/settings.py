@@ -16,19 +16,41 @@ MethodName = Literal[
     "spectral_rnn",
     "orthogonal_gru",
     "orthogonal_lstm",
+    "spectral_gru",
+    "nc_gru",
+    "enrnn",
+    "sbo_rnn",
+    "h_detach",
 ]
 # Methods that have an orthogonal matrix by the scaled Cayley transform.
-SCALED_CAYLEY: tuple[MethodName, ...] = ("scornn", "orthogonal_gru", "orthogonal_lstm")
+SCALED_CAYLEY: tuple[MethodName, ...] = (
+    "scornn",
+    "orthogonal_gru",
+    "orthogonal_lstm",
+    "nc_gru",
+    "enrnn",
+)
 RATES = ("learning_rate", "coordinate_learning_rate")
 USERS: Mapping[str, tuple[MethodName, ...]] = {
     "reflectors": ("spectral_rnn",),
     "radius": ("spectral_rnn",),
     "negatives": SCALED_CAYLEY,
-    "coordinate_learning_rate": (*SCALED_CAYLEY, "exprnn"),
+    "coordinate_learning_rate": (
+        "scornn",
+        "orthogonal_gru",
+        "orthogonal_lstm",
+        "enrnn",
+        "exprnn",
+    ),
+    "short": ("enrnn",),
+    "rank": ("sbo_rnn",),
+    "step_size": ("sbo_rnn",),
+    "p_detach": ("h_detach",),
+    "spectral_limit": ("spectral_gru",),
 }
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 LARGEST_RATE = 2.0**128  # rates are float32
-OptimizerName = Literal["adam", "rmsprop"]
+OptimizerName = Literal["adam", "rmsprop", "sgd"]
 DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
 
@@ -42,8 +64,13 @@ class TrainingSettings:
         hidden: length of the hidden state.
         reflectors: Spectral-RNN: Householder reflectors on each side.
         radius: Spectral-RNN: its singular values stay within this distance of 1.
-        negatives: scoRNN and the orthogonal gated cells: entries -1 of the diagonal of
-            their scaled Cayley transform; the papers tune it by task.
+        negatives: scoRNN, ENRNN and the orthogonal gated cells: entries -1 of the
+            diagonal of their scaled Cayley transform; the papers tune it by task.
+        short: ENRNN: how many of its hidden units are the short memory.
+        rank: SBO-RNN: its recurrent matrix differs from the identity by so much rank.
+        step_size: SBO-RNN: of the descent that a time step is.
+        p_detach: h-detach: the probability of stopping the gradient through h.
+        spectral_limit: spectral GRU: largest singular value of its candidate matrix.
         optimizer: of everything but the coordinates of orthogonal matrices, and of
             Spectral-RNN's.
         learning_rate: its rate.
@@ -72,6 +99,11 @@ class TrainingSettings:
     reflectors: int = 8
     radius: float = 0.01
     negatives: int = 16
+    short: int = 6
+    rank: int = 8
+    step_size: float = 1e-3
+    p_detach: float = 0.25
+    spectral_limit: float = 1.8
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
     coordinate_learning_rate: float = 1e-4
@@ -97,13 +129,15 @@ class TrainingSettings:
                 found.append(f"--{_flag(name)} must be positive, got {value}.")
         if self.steps > MOST_STEPS:
             found.append(f"--steps must be at most {MOST_STEPS:,}, got {self.steps}.")
-        for name in ("reflectors", "negatives"):
+        if not 0 <= self.p_detach <= 1:
+            found.append(f"--p-detach must lie between 0 and 1, got {self.p_detach}.")
+        for name in ("reflectors", "negatives", "short", "rank"):
             value, limit = getattr(self, name), max(self.hidden, 1)
             if set(USERS[name]) & set(self.methods) and not 0 <= value <= limit:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )
-        for name in ("radius", "save_every"):
+        for name in ("radius", "save_every", "step_size", "spectral_limit"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 found.append(f"--{_flag(name)} must be at least 0, got {value}.")

@@ -18,6 +18,7 @@ class State(NamedTuple):
         bad_step: the first step with a loss, or to a parameter, that was not finite;
             -1 if there was none.
         best_params: `params` at the best measurement.
+        best_fixed: `fixed` at the best measurement.
         best_score: its validation score.
         best_step: the steps taken by then.
     """
@@ -30,5 +31,6 @@ class State(NamedTuple):
     loss_sum: Float[Array, ""]
     bad_step: Int[Array, ""]
     best_params: Any
+    best_fixed: Any
     best_score: Float[Array, ""]
     best_step: Int[Array, ""]

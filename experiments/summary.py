@@ -157,13 +157,16 @@ def constraint_errors(model: nnx.Module) -> list[tuple[float | None, float]]:
             sides = (parametrization.left[...], parametrization.right[...])
             factors = [gs.linalg.householder_product(vectors) for vectors in sides]
         else:
-            factors = [parametrization()] if low == high == 1 else []
+            is_orthogonal = low == high == 1 or isinstance(
+                parametrization, gs.nn.NeumannCayley
+            )
+            factors = [parametrization()] if is_orthogonal else []
         values = np.linalg.svd(np.asarray(parametrization(), float), compute_uv=False)
         found.append((
             max(
                 (float(gs.linalg.orthogonality_error(q)) for q in factors), default=None
             ),
-            float(max(low - values.min(), values.max() - high, 0)),
+            float(max(low - values.min(initial=low), values.max(initial=0) - high, 0)),
         ))
     return found
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from experiments.copying import PRESETS, CopyingSettings, copying_checks, copying_task
+from experiments.settings import MethodName
 from experiments.summary import Summary
 
 TASK = copying_task(CopyingSettings(validation_sequences=5, test_sequences=5))
@@ -35,8 +36,19 @@ def test_the_paper_preset_is_the_whole_budget():
     assert copying_task(PRESETS["paper"]).budget.startswith("100%")
 
 
+def summary(method, score):
+    return Summary(method, (score,), (1,), 1, 1.0, 1.0, 0.0, (1.0,), None, None)
+
+
 @pytest.mark.parametrize(("score", "met"), [(0.01, True), (0.2, False)])
-def test_judges_scornn_by_the_baseline(score, met):
-    found = Summary("scornn", (score,), (1,), 1, 1.0, 1.0, 0.0, (1.0,), None, None)
-    (check,) = copying_checks(TASK, {"scornn": found})
+def test_judges_scornn_by_the_baseline_and_enrnn_by_scornn(score, met):
+    scornn = summary("scornn", score)
+    (check,) = copying_checks(TASK, {"scornn": scornn})
     assert check.met is met
+    for other, better in ((score / 2, True), (2 * score, False)):
+        found: dict[MethodName, Summary] = {
+            "scornn": scornn,
+            "enrnn": summary("enrnn", other),
+        }
+        assert copying_checks(TASK, found)[1].met is better
+    assert copying_checks(TASK, {"enrnn": scornn}) == []

@@ -11,7 +11,7 @@ from experiments.adding import AddingSettings
 from experiments.methods import METHODS
 from experiments.sequence_model import SequenceModel
 
-SETTINGS = AddingSettings(hidden=6, reflectors=3, negatives=2)
+SETTINGS = AddingSettings(hidden=6, reflectors=3, negatives=2, short=2, rank=3)
 
 
 def make(method) -> Any:
@@ -33,7 +33,8 @@ def after_a_step(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_answers_once_a_sequence(method):
-    assert make(method)(jnp.ones((3, 5, 2))).shape == (3, 1)
+    answers = make(method)(jnp.ones((3, 5, 2)), jax.random.key(0))
+    assert answers.shape == (3, 1)
 
 
 def test_the_plain_rnn_starts_with_gaussian_numbers():
@@ -63,3 +64,27 @@ def test_spectral_rnn_keeps_its_reflectors_at_unit_length():
         old = old / jnp.linalg.norm(old, axis=0, keepdims=True)
         assert 0 < np.max(np.abs(new - old)) < 5e-3
     np.testing.assert_allclose(jnp.abs(after.spectrum[...]), 1e-3, rtol=1e-3)
+
+
+def test_only_the_long_memory_of_enrnn_moves_slowly():
+    before, after = (model.rnn.cell for model in after_a_step("enrnn"))
+    moved = jnp.abs(after.long.skew[...] - before.long.skew[...])
+    np.testing.assert_allclose(moved, 1e-4 / np.sqrt(0.1), rtol=1e-2)
+    for old, new in (
+        (before.short.weight, after.short.weight),
+        (before.coupling, after.coupling),
+    ):
+        np.testing.assert_allclose(jnp.abs(new[...] - old[...]), 1e-3, rtol=1e-2)
+
+
+def test_the_candidate_of_the_spectral_gru_keeps_its_limit():
+    model = make("spectral_gru")
+    model.rnn.cell.candidate.assign(5 * jnp.eye(6))
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    optimizer = METHODS["spectral_gru"].optimizer(model, SETTINGS)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    moved: Any = nnx.merge(graph, optax.apply_updates(params, updates), rest)
+    cell = moved.rnn.cell
+    np.testing.assert_allclose(cell.candidate(), 1.8 * np.eye(6), atol=1e-5)
+    np.testing.assert_array_equal(cell.reset(), model.rnn.cell.reset())
