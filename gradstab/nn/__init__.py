@@ -23,6 +23,7 @@ from ._parametrization import (
     Materialized as Materialized,
     Parametrization as Parametrization,
 )
+from ._per_gate_orthogonal import per_gate_orthogonal as per_gate_orthogonal
 from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._refresh import refresh as refresh
 from ._rnn import RNN as RNN
