@@ -23,6 +23,7 @@ from experiments.diagnose import DiagnoseSettings, run_diagnosis
 from experiments.fit import NonFiniteLossError
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.methods import METHODS
+from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.outcome import read_outcomes
 from experiments.report import ReportSettings, write_report
 from experiments.run import run_experiment
@@ -56,6 +57,7 @@ Command = (
     | ReportSettings
     | SweepSettings
     | VhctSettings
+    | NeumannDriftSettings
     | TrainingSettings
 )
 EXIT_CODES: dict[type[Exception], int] = {
@@ -109,6 +111,8 @@ def run(settings: Command) -> None:
             write_report(settings)
         case VhctSettings():
             run_vhct(settings)
+        case NeumannDriftSettings():
+            run_neumann_drift(settings)
         case _:
             device = chosen_device(settings.device)
             with interruptible(), jax.default_device(device):
@@ -145,6 +149,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "report": ReportSettings(tyro.MISSING),
         "sweep": SweepSettings(tyro.MISSING),
         "vhct": VhctSettings(),
+        "neumann_drift": NeumannDriftSettings(),
         **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
     }
     descriptions = {
@@ -154,6 +159,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "report": "tables and figures of runs",
         "sweep": "look for the settings that validate best",
         "vhct": "regret of the bandit VHCT on the functions of its paper",
+        "neumann_drift": "loss of orthogonality under three rules for NC-GRU's series",
         **{name: found.summary for name, found in EXPERIMENTS.items()},
     }
     word = next(iter(arguments), "")

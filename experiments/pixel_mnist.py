@@ -6,14 +6,13 @@ units, 17 entries -1, batches of 50, RMSprop at 1e-3 and at 1e-4 for the coordin
 70 passes is the preset `paper`. Spectral-RNN (Zhang, Lei & Dhillon, ICML 2018,
 arXiv:1803.09327) has 16 reflectors on a side and the radius 0.01 of its authors' code.
 
-What differs: batches are drawn with replacement, 5,000 training images are set apart to
-validate on, and every method starts from the same answer to everything. `quick` trains
-on a part of the images, a pixel a step; `--read rows` reads 28 pixels a step.
+What differs: batches are drawn with replacement, 5,000 images are set apart to validate
+on, and every method starts from the same answer. `quick` has a part of the images.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +43,8 @@ class PixelMnistSettings(TrainingSettings):
         test_images: how many of the 10,000 test images are used, the first.
     """
 
+    needs: ClassVar[Mapping[str, str]] = {"permutation_seed": "permuted"}
+
     hidden: int = 64
     reflectors: int = 16
     negatives: int = 6
@@ -64,14 +65,6 @@ class PixelMnistSettings(TrainingSettings):
         limits = {"train_images": IMAGES, "validation_images": 5000}
         found = self.outside(1, limits | {"test_images": 10_000})
         return super().problems() + found + self.below(0, "permutation_seed")
-
-    def idle(self, preset: TrainingSettings) -> list[str]:
-        """Lists what was given but changes nothing, a line each."""
-        found = super().idle(preset)
-        default = PixelMnistSettings.permutation_seed
-        if self.permutation_seed != default and not self.permuted:
-            found.append("--permutation-seed changes nothing without --permuted.")
-        return found
 
 
 PRESETS: Mapping[Preset, PixelMnistSettings] = {
@@ -126,11 +119,9 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
 
     splits = load_mnist(settings.data_dir)
     share = settings.steps * settings.batch * PIXELS / PAPER_PIXELS
-    kind = "permuted MNIST" if settings.permuted else "MNIST"
-    unit = "a pixel" if features == 1 else "28 pixels"
     return Task(
         name="pixel_mnist",
-        title=f"{kind}, {unit} a step, T = {PIXELS // features}",
+        title=f"{'permuted ' * settings.permuted}MNIST, T = {PIXELS // features}",
         in_features=features,
         train=first(splits.train, settings.train_images),
         draw=draw,

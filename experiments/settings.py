@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 Preset = Literal["quick", "paper"]
 MethodName = Literal[
@@ -91,7 +91,10 @@ class TrainingSettings:
             but for data sets, which are prepared where tensorflow-datasets keeps them.
         name: name of the run directory; that of the experiment if empty.
         force: start again, and drop the run of that name.
+        needs: settings that mean nothing unless another one is set.
     """
+
+    needs: ClassVar[Mapping[str, str]] = {}
 
     preset: Preset = "quick"
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
@@ -166,11 +169,18 @@ class TrainingSettings:
         Returns:
             The lines.
         """
+        given = {
+            name: getattr(self, name) != getattr(preset, name)
+            for name in (*USERS, *self.needs)
+        }
         return [
             f"--{_flag(name)} changes nothing: none of --methods has it."
             for name, users in USERS.items()
-            if getattr(self, name) != getattr(preset, name)
-            and not set(users) & set(self.methods)
+            if given[name] and not set(users) & set(self.methods)
+        ] + [
+            f"--{_flag(name)} changes nothing without --{_flag(other)}."
+            for name, other in self.needs.items()
+            if given[name] and not getattr(self, other)
         ]
 
     def below(self, least: int, *fields: str) -> list[str]:
