@@ -51,8 +51,9 @@ class NeumannDriftSettings:
             for name in ("hidden", "order", "steps", "exact_every")
             if getattr(self, name) < 1
         ]
-        is_sound = self.rate > 0 and self.seeds
-        return found + ["--rate and --seeds must be given."] * (not is_sound)
+        if not (self.rate > 0 and self.seeds):
+            found.append("--rate must be positive, and --seeds at least one.")
+        return found
 
 
 def largest_defect(
@@ -107,7 +108,7 @@ def run_neumann_drift(settings: NeumannDriftSettings) -> Mapping[tuple, float]:
         settings: they have no problems.
 
     Returns:
-        The largest defect of all seeds for each (rule, optimizer, exact).
+        The largest defect for each (rule, optimizer, exact).
     """
     columns = [("sgd", True), ("adam", True), ("adam", False)]
     found = {
@@ -115,10 +116,8 @@ def run_neumann_drift(settings: NeumannDriftSettings) -> Mapping[tuple, float]:
         for rule in SERIES
         for column in columns
     }
-    print(
-        f"largest ‖QᵀQ - I‖_F in {settings.steps:,} steps, n = {settings.hidden}, "
-        f"order {settings.order}, worst of {len(settings.seeds)} seeds"
-    )
+    size = f"n = {settings.hidden}, order {settings.order}, seeds {settings.seeds}"
+    print(f"largest ‖QᵀQ - I‖_F in {settings.steps:,} steps, {size}")
     exact = f"exact every {settings.exact_every}"
     print_table(
         ("series in", f"SGD, {exact}", f"Adam, {exact}", "Adam, never exact"),

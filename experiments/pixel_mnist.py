@@ -118,7 +118,7 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         )
 
     splits = load_mnist(settings.data_dir)
-    share = settings.steps * settings.batch * PIXELS / PAPER_PIXELS
+    read = settings.steps * settings.batch * PIXELS
     return Task(
         name="pixel_mnist",
         title=f"{'permuted ' * settings.permuted}MNIST, T = {PIXELS // features}",
@@ -129,9 +129,8 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         validation=sequences(*first(splits.validation, settings.validation_images)),
         test=sequences(*first(splits.test, settings.test_images)),
         **TEN_DIGITS,
-        budget=f"{100 * share:.3g}% of the pixels of its 70 passes over {IMAGES:,} "
-        f"images, drawn from {settings.train_images:,} of them, with "
-        f"{settings.hidden} of its 170 hidden units",
+        budget=f"{100 * read / PAPER_PIXELS:.3g}% of the pixels of its 70 passes, drawn "
+        f"from {settings.train_images:,} images, {settings.hidden} of its 170 units",
         noted={"order_of_pixels": order.tolist()} if settings.permuted else {},
     )
 
