@@ -129,8 +129,8 @@ def pixel_mnist_task(settings: PixelMnistSettings) -> Task:
         validation=sequences(*first(splits.validation, settings.validation_images)),
         test=sequences(*first(splits.test, settings.test_images)),
         **TEN_DIGITS,
-        budget=f"{100 * read / PAPER_PIXELS:.3g}% of the pixels of its 70 passes, drawn "
-        f"from {settings.train_images:,} images, {settings.hidden} of its 170 units",
+        budget=f"{100 * read / PAPER_PIXELS:.3g}% of its 70 passes, drawn from "
+        f"{settings.train_images:,} images, with {settings.hidden} of its 170 units",
         noted={"order_of_pixels": order.tolist()} if settings.permuted else {},
     )
 
