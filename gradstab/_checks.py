@@ -158,7 +158,11 @@ def check_real(
     Raises:
         ValueError: if `value` is not finite or lies outside the range.
     """
-    if not (math.isfinite(value) and low <= value <= high):
+    try:
+        is_fit = math.isfinite(value) and low <= value <= high
+    except TypeError:
+        is_fit = False
+    if not is_fit:
         raise ValueError(
             f"`{name}` must be a finite number in [{low}, {high}], got {value!r}."
         )

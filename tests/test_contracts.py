@@ -1,5 +1,7 @@
 """What every parametrization must keep, one table of maps against one of promises."""
 
+import inspect
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -118,6 +120,30 @@ def test_assign_gives_back_the_matrix_of_another_instance(make, any_dtype):
     target.assign(matrix)
     limit = 100 * max(matrix.shape) * float(jnp.finfo(any_dtype).eps)
     np.testing.assert_allclose(target(), matrix, atol=limit)
+
+
+def test_takes_an_initializer_of_its_matrix(make):
+    if "matrix_init" not in inspect.signature(make().__class__).parameters:
+        pytest.skip("draws its coordinates")
+    parametrization = make(matrix_init=nnx.initializers.normal())
+    assert_in_set(parametrization, parametrization())
+    assert not np.allclose(parametrization(), make()())
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+def test_a_number_that_is_not_finite_stays_visible_in_large_matrices(make, value):
+    # Reductions of 4096 numbers and more are another code path on a CPU.
+    kind, (rows, columns) = make().__class__, make().shape
+    large = kind((3, 12 * rows, 12 * columns), rngs=nnx.Rngs(0))
+    state = nnx.state(large, nnx.Param)
+    state = jax.tree.map(lambda x: x.at[1, -1, 0].set(value), state)
+    if "spectrum" in state:  # a vector for each matrix
+        state = jax.tree.map(lambda x: x, nnx.state(large, nnx.Param))
+        state["left"][...] = state["left"][...].at[1, -1, 0].set(value)
+    nnx.update(large, state)
+    matrices = large()
+    assert not np.all(np.isfinite(matrices[1]))
+    assert np.all(np.isfinite(matrices[::2]))
 
 
 def test_a_forward_pass_changes_nothing(make):

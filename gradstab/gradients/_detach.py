@@ -52,5 +52,5 @@ def stochastic_detach(tree: T, key: Array, probability: float) -> T:
         keeping, its code that of stopping.
     """
     check_real("probability", probability, 0.0, 1.0)
-    stopped = jax.random.bernoulli(key, probability)
+    stopped = jax.random.bernoulli(key, float(probability))
     return scale_gradient(tree, jnp.where(stopped, 0.0, 1.0))

@@ -66,4 +66,7 @@ def _identity_jvp(
     x, factor = primals
     # The selection keeps a NaN out of what is multiplied by 0.
     change = jnp.where(factor == 0, jnp.zeros_like(tangents[0]), tangents[0])
-    return x, factor.astype(x.dtype) * change
+    if not jnp.iscomplexobj(change):
+        return x, factor * change
+    # A complex product would turn infinities into NaN.
+    return x, jax.lax.complex(factor * change.real, factor * change.imag)

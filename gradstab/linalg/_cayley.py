@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Inexact
 from gradstab._checks import check_square
 from gradstab.linalg._block_inverse import block_inverse
 from gradstab.linalg._conditional import apply_if
+from gradstab.linalg._largest import largest_modulus
 from gradstab.linalg._probe import sign_vectors
 
 _matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
@@ -114,9 +115,9 @@ def _fits(inverse: Array, skew: Array) -> Bool[Array, ""]:
     vectors = sign_vectors(skew.shape[0], skew.dtype)
     image = _matmul(inverse, vectors)
     residual = vectors - image - _matmul(skew, image)
-    error = jnp.max(jnp.abs(_matmul(inverse, residual)))
+    error = largest_modulus(_matmul(inverse, residual))
     # An inverse may be so wrong that it annihilates its own residual.
-    resolved = jnp.max(jnp.abs(residual)) <= eps**0.5
+    resolved = largest_modulus(residual) <= eps**0.5
     return resolved & (error <= _ERROR_LIMIT * eps * skew.shape[0] ** 0.5)
 
 
@@ -143,7 +144,7 @@ def resolvent_by_polar_factor(_: Array, skew: Array) -> Array:
     divides by a pivot that is all rounding error.
     """
     identity = _identity(skew)
-    scale = jnp.maximum(jnp.max(jnp.abs(skew)), 1)
+    scale = jnp.maximum(largest_modulus(skew), 1)
     finite = jnp.isfinite(scale)
     shifted = (identity + skew) / jnp.where(finite, scale, 1).astype(skew.dtype)
     left, _, right = jnp.linalg.svd(jnp.where(finite, shifted, identity))

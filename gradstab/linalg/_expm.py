@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Inexact, Int
 
 from gradstab._checks import check_square
+from gradstab.linalg._largest import largest_modulus
 from gradstab.linalg._probe import sign_vectors
 from gradstab.linalg._squaring import square_repeatedly
 
@@ -115,7 +116,7 @@ def _scale(skew: Array) -> tuple[Int[Array, ""], Inexact[Array, ""]]:
     Multiplication by it is exact, and no power of the product overflows. It is NaN if A
     holds a value that is not finite.
     """
-    largest = jnp.max(jnp.abs(skew))
+    largest = largest_modulus(skew)
     finite = jnp.isfinite(largest)
     limit = int(jnp.finfo(skew.dtype).maxexp) - 2
     exponent = jnp.frexp(jnp.where(finite, largest, 1))[1]

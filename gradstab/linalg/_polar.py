@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from gradstab._checks import check_matrix
+from gradstab.linalg._largest import largest_modulus
 
 
 @jax.jit
@@ -65,7 +66,7 @@ def normalize(
         The quotient and the divisor, which is 1 for a matrix of zeros. Both are NaN
         throughout if the matrix is not finite.
     """
-    largest = jnp.max(jnp.abs(lax.stop_gradient(matrix)), initial=0)
+    largest = largest_modulus(lax.stop_gradient(matrix))
     # A subnormal divisor would be flushed to zero.
     divisor = jnp.where(largest < jnp.finfo(largest.dtype).tiny, 1, largest)
     divisor = jnp.where(jnp.isfinite(divisor), divisor, jnp.nan)

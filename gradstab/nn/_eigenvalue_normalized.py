@@ -81,6 +81,8 @@ class EigenvalueNormalized(Parametrization):
 
     def _write(self, matrix: Matrix) -> None:
         self.weight[...] = matrix
+        if self.mode == "sticky":  # as at first: what passes the radius pins it anew
+            self.pinned[...] = jnp.zeros_like(self.pinned[...])
 
     def _normalize(
         self, weight: Inexact[Array, "n n"], pinned: Array

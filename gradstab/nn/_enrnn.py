@@ -8,7 +8,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Inexact
 
-from gradstab._checks import check_integer
+from gradstab._checks import check_integer, check_param_dtype
 from gradstab.nn._cayley import ScaledCayley
 from gradstab.nn._eigenvalue_normalized import EigenvalueNormalized
 from gradstab.nn._elman_cell import ElmanCell
@@ -73,6 +73,8 @@ class ENRNNCell(ElmanCell):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        check_param_dtype(param_dtype, real=True)
+        check_integer("hidden_features", hidden_features, 1)
         check_integer("short_features", short_features, 0, hidden_features)
         super().__init__(
             in_features,
@@ -101,14 +103,13 @@ class ENRNNCell(ElmanCell):
     def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"], ...]:
         """Returns R transposed."""
         # One square product: the zeros cost less than cutting the state in two.
-        long, short = self.long().mT, self.short().mT
+        long, short = (part().mT.astype(self.dtype) for part in (self.long, self.short))
         if self.coupling is None:
             coupling = jnp.zeros((short.shape[0], long.shape[0]), long.dtype)
         else:
-            coupling = self.coupling[...]
+            coupling = self.coupling[...].astype(self.dtype)
         nothing = jnp.zeros((long.shape[0], short.shape[0]), long.dtype)
-        kernel = jnp.block([[long, nothing], [coupling, short]])
-        return (kernel.astype(self.dtype),)
+        return (jnp.block([[long, nothing], [coupling, short]]),)
 
 
 def _uniform_in_a_hundredth(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:

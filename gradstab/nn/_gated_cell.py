@@ -8,6 +8,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Inexact
 
+from gradstab._checks import check_param_dtype
 from gradstab.nn._matmul_cell import MatmulCell
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._unconstrained import Unconstrained
@@ -48,6 +49,7 @@ class GatedCell(MatmulCell):
         param_dtype: Dtype,
         rngs: nnx.Rngs,
     ):
+        check_param_dtype(param_dtype, real=True)
         super().__init__(
             in_features, hidden_features, dtype=dtype, param_dtype=param_dtype
         )

@@ -55,12 +55,14 @@ class GRUCell(GatedCell):
         update: the same for R_z.
         candidate: the same for R_n.
         reset_after: whether r multiplies the product with R_n, not h before it.
-        use_bias: whether there are b_r, b_z and b_n.
+        use_bias: whether there are b_r, b_z and b_n; with modReLU there is a b_n in any
+            case.
         candidate_bias: whether there is b'_n; for `reset_after` alone.
         gate_fn: the function σ.
         activation_fn: the function tanh, or `modrelu`.
         kernel_init: initializer of W_r, W_z and W_n, transposed.
         bias_init: initializer of the biases.
+        modulus_bias_init: initializer of the bias of modReLU; `bias_init` if None.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
         rngs: source of the `params` keys.
@@ -96,6 +98,7 @@ class GRUCell(GatedCell):
         activation_fn: Callable[..., Array] = jnp.tanh,
         kernel_init: Initializer = nnx.initializers.lecun_normal(),
         bias_init: Initializer = nnx.initializers.zeros_init(),
+        modulus_bias_init: Initializer | None = None,
         dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
@@ -123,13 +126,13 @@ class GRUCell(GatedCell):
         self.reset_after = reset_after
         self.use_bias = use_bias
 
-        def bias(exists: bool) -> nnx.Param | None:
-            shape = (hidden_features,)
-            drawn = bias_init(rngs.params(), shape, param_dtype) if exists else None
-            return nnx.data(None if drawn is None else nnx.Param(drawn))
+        def bias(exists: bool, init: Initializer) -> nnx.Param | None:
+            if not exists:
+                return nnx.data(None)
+            return nnx.Param(init(rngs.params(), (hidden_features,), param_dtype))
 
-        self.candidate_bias = bias(candidate_bias)
-        self.modulus_bias = bias(is_modrelu)
+        self.candidate_bias = bias(candidate_bias, bias_init)
+        self.modulus_bias = bias(is_modrelu, modulus_bias_init or bias_init)
 
     def project(self, inputs: Float[Array, " time *batch in"]) -> tuple[Any, ...]:
         """Computes W x + b for each gate, then b'_n and the bias of modReLU."""

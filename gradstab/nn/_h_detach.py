@@ -97,7 +97,7 @@ class HDetachLSTMCell(LSTMCell):
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        self.p_detach = p_detach
+        self.p_detach = float(p_detach)
         self.deterministic = deterministic
 
     def draw(self, key: Array, steps: int) -> Float[Array, " steps"]:

@@ -8,6 +8,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
+from gradstab._checks import check_integer
 from gradstab.nn._gru import GRUCell
 from gradstab.nn._modrelu import modrelu
 from gradstab.nn._neumann_cayley import NeumannCayley
@@ -31,8 +32,8 @@ class NCGRUCell(GRUCell):
         + \max(1 - z) \|R_n\| (\max r + \max(|h| r (1 - r)) \|R_r\|)
 
     in norm: R_n adds no growing factor. That bounds no product of steps, since R_z and
-    the state are free. `refresh` the model after each optimizer step, or as often as
-    you please: a stale inverse costs time, never accuracy.
+    the state are free. `refresh` the model after each optimizer step: a stale inverse
+    costs accuracy up to the bounds of `NeumannCayley`, and beyond them time.
 
     Args:
         in_features: length of x.
@@ -45,7 +46,7 @@ class NCGRUCell(GRUCell):
         gate_fn: the function σ.
         kernel_init: initializer of W_r, W_z and W_n, transposed.
         bias_init: initializer of b_r and b_z.
-        modulus_bias_init: initializer of b_n.
+        modulus_bias_init: initializer of b_n; uniform in ±0.1 if None.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
         rngs: source of the `params` keys.
@@ -75,6 +76,7 @@ class NCGRUCell(GRUCell):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        check_integer("hidden_features", hidden_features, 1)
         if candidate is None:
             shape = (hidden_features, hidden_features)
             candidate = NeumannCayley(shape, param_dtype=param_dtype, rngs=rngs)
@@ -89,13 +91,11 @@ class NCGRUCell(GRUCell):
             activation_fn=modrelu,
             kernel_init=kernel_init,
             bias_init=bias_init,
+            modulus_bias_init=modulus_bias_init or _uniform_in_a_tenth,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        draw = modulus_bias_init or _uniform_in_a_tenth
-        bias = draw(rngs.params(), (hidden_features,), param_dtype)
-        self.modulus_bias = nnx.Param(bias)
 
 
 def _uniform_in_a_tenth(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:

@@ -68,16 +68,12 @@ class NeumannCayley(ScaledCayley):
             check_integer("exact_every", exact_every, 1)
         self.order = order
         self.exact_every = exact_every
-        super().__init__(
-            shape,
-            negatives=negatives,
-            matrix_init=matrix_init,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        super().__init__(shape, negatives=negatives, param_dtype=param_dtype, rngs=rngs)
         self.inverse = Fixed(self._exact_inverse())
         # No integers, so that a module can be differentiated as a whole.
         self.refreshes = Fixed(jnp.zeros(shape[:-2], self._real_dtype))
+        if matrix_init is not None:
+            self._initialize(matrix_init, rngs)
 
     @property
     def singular_value_bounds(self) -> tuple[float, float]:
@@ -90,17 +86,15 @@ class NeumannCayley(ScaledCayley):
 
     def _write(self, matrix: Matrix) -> None:
         super()._write(matrix)
-        # The constructor assigns before there is an inverse.
-        if hasattr(self, "inverse"):
-            self.inverse[...] = self._exact_inverse()
+        self.inverse[...] = self._exact_inverse()
 
     def _reanchor(self) -> None:
-        self.refreshes[...] += 1
         if self.exact_every is None:
             self.inverse[...] = _inverse_of(self._rotation())
         else:
+            self.refreshes[...] = (self.refreshes[...] + 1) % self.exact_every
             self.inverse[...] = lax.cond(
-                jnp.max(self.refreshes[...] % self.exact_every, initial=0) == 0,
+                jnp.max(self.refreshes[...], initial=0) == 0,
                 self._exact_inverse,
                 lambda: _inverse_of(self._rotation()),
             )

@@ -7,6 +7,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Inexact
 
+from gradstab._checks import check_integer
 from gradstab.nn._cayley import Cayley
 from gradstab.nn._elman_cell import ElmanCell
 from gradstab.nn._parametrization import Parametrization
@@ -66,6 +67,7 @@ class OrthogonalCell(ElmanCell):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        check_integer("hidden_features", hidden_features, 1)
         if recurrent is None:
             shape = (hidden_features, hidden_features)
             recurrent = Cayley(shape, param_dtype=param_dtype, rngs=rngs)

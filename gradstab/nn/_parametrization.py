@@ -102,7 +102,7 @@ class Parametrization(nnx.Module):
             matrix = self._map_stack(self._nearest, matrix)
             residual = jnp.zeros(())
         else:
-            residual = _largest(self._map_stack(self._residual, matrix))
+            residual = largest_entry(self._map_stack(self._residual, matrix))
         if not isinstance(residual, Tracer) and not residual <= tolerance:
             raise ValueError(
                 f"`matrix` lies outside the set of {type(self).__name__}: residual "
@@ -111,7 +111,9 @@ class Parametrization(nnx.Module):
             )
         trial = nnx.clone(self)
         trial._write(matrix)
-        error = _largest(trial._build() - matrix) / jnp.maximum(1.0, _largest(matrix))
+        error = largest_entry(trial._build() - matrix) / jnp.maximum(
+            1.0, largest_entry(matrix)
+        )
         if isinstance(error, Tracer):
             sound = (residual <= tolerance) & (error <= tolerance)
             written = nnx.state(trial, nnx.Param)
@@ -233,5 +235,9 @@ class Parametrization(nnx.Module):
         return jnp.finfo(self._coordinate_dtype).dtype
 
 
-def _largest(x: Array) -> Array:
-    return jnp.max(jnp.abs(x), initial=0.0)
+def largest_entry(x: Array) -> Array:
+    """Returns the largest modulus of an entry, 0 if there are none, NaN if one is."""
+    size = jnp.abs(x)
+    # A maximum of many numbers loses NaN on a CPU, a sum does not.
+    nan = jnp.isnan(jnp.sum(size))
+    return jnp.where(nan, jnp.nan, jnp.max(size, initial=0.0))

@@ -166,6 +166,13 @@ class RecurrentCell(nnx.RNNCellBase):
         is_low = jnp.finfo(self.param_dtype).bits < 32
         return jnp.float32 if is_low else self.param_dtype
 
+    def flax_twin(self) -> nnx.Module | None:
+        """Returns the module of Flax with the same weights and values, if there is one.
+
+        None for a cell that Flax has not.
+        """
+        return None
+
     @property
     def contraction_bound(self) -> float | None:
         """A Lipschitz constant of carry -> carry', or None where none is known.

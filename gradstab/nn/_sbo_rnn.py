@@ -10,7 +10,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from gradstab import linalg
-from gradstab._checks import check_integer, check_real
+from gradstab._checks import check_integer, check_param_dtype, check_real
 from gradstab.nn._matmul_cell import MatmulCell
 from gradstab.nn._methods import method_of
 from gradstab.nn._parametrization import Parametrization
@@ -55,7 +55,7 @@ class SBORNNCell(MatmulCell):
         momentum: what μ starts from; it is trained.
         decay: the number α, at least 0.
         rank: R = I + P Q with P and Qᵀ of shape (hidden_features, rank); at rank 0
-            R = w I with a single number w. hidden_features // 4 if None.
+            R = w I with a single number w. hidden_features // 4, at least 1, if None.
         recurrent: parametrization of R, in the place of a rank.
         dtype: dtype of the products with weights; `param_dtype` if None.
         param_dtype: dtype of the parameters, and of the state unless below float32.
@@ -91,6 +91,7 @@ class SBORNNCell(MatmulCell):
             raise ValueError(
                 f"`method` must be one of {', '.join(METHODS)}, got {method!r}."
             )
+        check_param_dtype(param_dtype, real=True)
         check_real("step_size", step_size, 0.0)
         check_real("momentum", momentum)
         check_real("decay", decay, 0.0)
@@ -119,7 +120,7 @@ class SBORNNCell(MatmulCell):
                 raise ValueError("`rank` must be None where `recurrent` is given.")
             self.recurrent = self.check_recurrent("recurrent", recurrent)
             return
-        rank = hidden_features // 4 if rank is None else rank
+        rank = max(1, hidden_features // 4) if rank is None else rank
         check_integer("rank", rank, 0, hidden_features)
         if rank == 0:
             self.scale = nnx.Param(jnp.zeros((), param_dtype))

@@ -8,6 +8,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
+from gradstab._checks import check_integer
 from gradstab.nn._gru import GRUCell
 from gradstab.nn._materialize import materialize
 from gradstab.nn._parametrization import Parametrization
@@ -77,7 +78,8 @@ class SpectralGRUCell(GRUCell):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        small = nnx.initializers.normal(1 / max(hidden_features, 1))
+        check_integer("hidden_features", hidden_features, 1)
+        small = nnx.initializers.normal(1 / hidden_features)
 
         def small_matrix() -> Parametrization:
             shape = (hidden_features, hidden_features)

@@ -14,7 +14,12 @@ from gradstab.nn._householder import (
     fitted_vectors,
     trapezoid_waste,
 )
-from gradstab.nn._parametrization import Fixed, Matrix, Parametrization
+from gradstab.nn._parametrization import (
+    Fixed,
+    Matrix,
+    Parametrization,
+    largest_entry,
+)
 from gradstab.nn._signs import unit
 
 
@@ -120,7 +125,7 @@ class SVD(Parametrization):
     def _residual(self, matrix):
         low, high = self.singular_value_bounds
         nearest = linalg.clip_singular_values(matrix, minimum=low, maximum=high)
-        return jnp.max(jnp.abs(matrix - nearest), initial=0.0)
+        return largest_entry(matrix - nearest)
 
     def _nearest(self, matrix):
         low, high = self.singular_value_bounds

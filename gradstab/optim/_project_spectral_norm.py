@@ -1,6 +1,7 @@
 """Cutting singular values after each optimizer step."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,41 +15,42 @@ from gradstab._checks import check_integer, check_real
 
 _matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
+PROBES = 3  # random columns beside those that are tracked
 ITERATIONS = 10  # of the truncated path, at most
 # How far below the limit, relative to it, a singular value must lie to be known not to
 # be one of the many that the projection has put on the limit.
 MARGIN = 0.01
 
 
-class Cut(NamedTuple):
-    """What has been done to one leaf, and what the truncated path goes on from.
+class ProjectSpectralNormState(NamedTuple):
+    """The state of `project_spectral_norm`; all but `steps` are trees like the params.
 
     Attributes:
-        cuts: how many updates were cut.
-        distance: how far the last update was cut, in the Frobenius norm.
+        steps: how many updates there have been.
+        cuts: how many of them were cut.
+        distance: how far the last one was cut, in the Frobenius norm.
         largest_distance: the largest such distance so far.
-        exact: how many updates took the exact path.
-        vectors: right singular vectors of the leaf, about those of its largest singular
-            values; none on the exact path.
+        exact: how many took the exact path.
+        vectors: right singular vectors, about those of the largest singular values, for
+            the truncated path; without columns where there is none.
     """
+
+    steps: Int[Array, ""]
+    cuts: Any
+    distance: Any
+    largest_distance: Any
+    exact: Any
+    vectors: Any
+
+
+class Cut(NamedTuple):
+    """The parts of the state that belong to one leaf."""
 
     cuts: Int[Array, ""]
     distance: Float[Array, ""]
     largest_distance: Float[Array, ""]
     exact: Int[Array, ""]
     vectors: Inexact[Array, "columns rank"]
-
-
-class ProjectSpectralNormState(NamedTuple):
-    """The state of `project_spectral_norm`.
-
-    Attributes:
-        steps: how many updates there have been.
-        leaves: a tree like the parameters: a `Cut` for each matrix, None for others.
-    """
-
-    steps: Int[Array, ""]
-    leaves: Any
 
 
 def project_spectral_norm(
@@ -73,17 +75,20 @@ def project_spectral_norm(
     Leaves of less than two axes pass.
 
     The exact path is `linalg.clip_singular_values`. With `rank` k only the singular
-    values above the limit are looked for, by subspace iteration in k columns from the
-    singular vectors of the step before: O(k n²) an iteration, mostly one or two. The
-    exact path is taken where none of the k singular values lies a hundredth below the
-    limit, so that there may be more above it, and where ten iterations leave those
-    above it, or the largest, with a residual. What is orthogonal to all k columns is
-    not seen; rounding brings it in within a few steps. How often and how far it cut,
-    and how often by the exact path, is in the state. Under `jax.vmap` both paths are
-    computed.
+    values above the limit are looked for, by subspace iteration from the singular
+    vectors of the step before and three random ones, which find what has grown outside
+    of them: O(k n²) an iteration, mostly two. The exact path is taken where none of the
+    singular values found lies a hundredth below the limit, so that there may be more
+    above it, and where ten iterations leave one that may be above it with a residual.
+    That is a check and no certificate: what grows by a step of its own size in a single
+    direction may pass the limit once. `exact_every` bounds how long; without `rank` the
+    limit always holds. How often and how far it cut, and how often by the exact path,
+    is in the state. Under `jax.vmap` both paths are computed.
 
     Args:
-        maximum: the limit c, at least 0.
+        maximum: the limit c, at least 0. Under `optax.inject_hyperparams`, for which
+            the other two are `static_args`, it may be scheduled; there a limit below 0
+            counts as 0, and NaN gives NaN.
         rank: the number k of columns; None for the exact path. Matrices of fewer than
             4 k rows or columns take that anyway.
         exact_every: how many updates there are from one that takes the exact path in
@@ -103,14 +108,16 @@ def project_spectral_norm(
     """
     if not isinstance(maximum, jax.Array):
         check_real("maximum", maximum, 0.0)
+        maximum = float(maximum)
     if rank is not None:
         check_integer("rank", rank, 1)
     if exact_every is not None:
         check_integer("exact_every", exact_every, 1)
 
     def init(params: optax.Params) -> ProjectSpectralNormState:
-        leaves = jax.tree.map(lambda leaf: _begin(leaf, rank), params)
-        return ProjectSpectralNormState(jnp.zeros((), jnp.int32), leaves)
+        leaves, tree = jax.tree.flatten(params)
+        cuts = [_begin(jnp.asarray(leaf), rank) for leaf in leaves]
+        return _gather(jnp.zeros((), jnp.int32), cuts, tree)
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -123,51 +130,65 @@ def project_spectral_norm(
         is_due = jnp.asarray(exact_every is not None)
         if exact_every is not None:
             is_due = steps % exact_every == 0
-        flat, tree = jax.tree.flatten(updates)
-        weights = tree.flatten_up_to(params)
-        cuts = tree.flatten_up_to(state.leaves)
-        pairs = [
-            _project(change, weight, cut, maximum, is_due)
-            for change, weight, cut in zip(flat, weights, cuts, strict=True)
+        changes, tree = jax.tree.flatten(updates)
+        weights, *parts = map(tree.flatten_up_to, (params, *state[1:]))
+        done = [
+            _project(change, jnp.asarray(weight), Cut(*cut), maximum, is_due, steps)
+            for change, weight, *cut in zip(changes, weights, *parts, strict=True)
         ]
-        changed, cuts = zip(*pairs, strict=True) if pairs else ((), ())
-        state = ProjectSpectralNormState(steps, tree.unflatten(cuts))
-        return tree.unflatten(changed), state
+        changed = tree.unflatten([change for change, _ in done])
+        return changed, _gather(steps, [cut for _, cut in done], tree)
 
     return optax.GradientTransformation(init, update)
 
 
-def _begin(leaf: Array, rank: int | None) -> Cut | None:
-    """Makes the state of a leaf; None for one that is no matrix."""
-    if leaf.ndim < 2 or leaf.size == 0 or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return None
-    matrix = _as_matrix(leaf)
-    columns = 0 if rank is None or 4 * rank > min(matrix.shape) else rank
-    # Any start will do that is orthogonal to no singular vector.
-    start = jax.random.normal(jax.random.key(0), (matrix.shape[1], columns))
-    zero = jnp.zeros((), jnp.finfo(matrix.dtype).dtype)
-    never = jnp.zeros((), jnp.int32)
-    return Cut(never, zero, zero, never, start.astype(matrix.dtype))
+def _gather(steps: Array, cuts: Sequence[Cut], tree: Any) -> ProjectSpectralNormState:
+    """Makes a tree of each part of the state."""
+    parts = zip(*cuts, strict=True) if cuts else [()] * len(Cut._fields)
+    return ProjectSpectralNormState(steps, *(tree.unflatten(part) for part in parts))
+
+
+def _is_matrix(leaf: Array) -> bool:
+    return leaf.ndim >= 2 and leaf.size > 0 and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _begin(leaf: Array, rank: int | None) -> Cut:
+    """Makes the state of a leaf."""
+    never, zero = jnp.zeros((), jnp.int32), jnp.zeros(())
+    vectors = jnp.zeros((0, 0))
+    if _is_matrix(leaf):
+        matrix = _as_matrix(leaf)
+        zero = zero.astype(jnp.finfo(matrix.dtype).dtype)
+        is_large = rank is not None and 4 * rank <= min(matrix.shape)
+        start = jax.random.normal(
+            jax.random.key(0), (matrix.shape[1], rank if is_large and rank else 0)
+        )
+        vectors = start.astype(matrix.dtype)
+    return Cut(never, zero, zero, never, vectors)
 
 
 def _project(
-    change: Array, leaf: Array, cut: Cut | None, maximum: float, is_due: Array
-) -> tuple[Array, Cut | None]:
+    change: Array, leaf: Array, cut: Cut, maximum: float, is_due: Array, steps: Array
+) -> tuple[Array, Cut]:
     """Cuts what an update leads to; returns another update and what was done."""
-    if cut is None:
-        return change, None
+    if not _is_matrix(leaf):
+        return change, cut
     start = _as_matrix(leaf)
     moved = start + _as_matrix(change)
-    if cut.vectors.shape[1]:
-        leading = _leading(moved, cut.vectors, maximum)
-        vectors, is_exact = leading.vectors, is_due | ~leading.is_sure
+    vectors, is_exact = cut.vectors, jnp.ones((), bool)
+    if vectors.shape[1]:
+        leading = _leading(moved, vectors, maximum, steps)
+        is_exact = is_due | ~leading.is_sure
         clipped = lax.cond(
             is_exact,
             lambda: _clip(moved, maximum),
             lambda: _deflate(moved, leading, maximum),
         )
+        # The largest; and a new start after what was not finite.
+        found = leading.vectors[:, -vectors.shape[1] :]
+        fresh = _random(steps, vectors.shape).astype(vectors.dtype)
+        vectors = jnp.where(jnp.all(jnp.isfinite(found)), found, fresh)
     else:
-        vectors, is_exact = cut.vectors, jnp.ones((), bool)
         clipped = _clip(moved, maximum)
     distance = jnp.linalg.norm(moved - clipped)
     instead = (clipped - start).reshape(leaf.shape).astype(change.dtype)
@@ -183,10 +204,13 @@ def _project(
 def _clip(matrix: Array, maximum: float) -> Array:
     if not isinstance(maximum, jax.Array):
         return linalg.clip_singular_values(matrix, maximum=maximum)
-    limit = maximum.astype(jnp.finfo(matrix.dtype).dtype)
-    safe = jnp.where(limit > 0, limit, jnp.ones_like(limit)).astype(matrix.dtype)
-    clipped = linalg.clip_singular_values(matrix / safe, maximum=1.0)
-    return clipped * limit.astype(matrix.dtype)
+    # A scheduled limit: what lies below zero counts as zero, NaN gives NaN.
+    limit = jnp.maximum(maximum.astype(jnp.finfo(matrix.dtype).dtype), 0)
+    safe = jnp.where(limit == 0, jnp.ones_like(limit), limit).astype(matrix.dtype)
+    scaled = matrix / safe
+    clipped = linalg.clip_singular_values(scaled, maximum=1.0)
+    inside = jnp.all(clipped == scaled) & (limit > 0)
+    return jnp.where(inside, matrix, clipped * limit.astype(matrix.dtype))
 
 
 class Leading(NamedTuple):
@@ -196,21 +220,27 @@ class Leading(NamedTuple):
         vectors: right singular vectors.
         images: the matrix times each of them.
         values: their singular values, ascending.
-        is_sure: whether those above the limit and the largest are accurate, and one
-            lies well below it.
+        is_sure: whether all that may be above the limit are accurate, and one lies well
+            below it.
+        is_crowded: whether none does, nor will.
     """
 
     vectors: Array
     images: Array
     values: Array
     is_sure: Array
+    is_crowded: Array
 
 
-def _leading(matrix: Array, vectors: Array, maximum: float) -> Leading:
+def _leading(matrix: Array, vectors: Array, maximum: float, steps: Array) -> Leading:
     """Looks for the singular values above a limit, starting from some vectors."""
     # An error e of a singular vector moves the cut matrix by e (s - limit), and its
     # norm by the square of e.
     tolerance = jnp.sqrt(jnp.finfo(matrix.dtype).eps)
+    # Random columns find what has grown where nobody looked.
+    probes = _random(steps, (vectors.shape[0], PROBES)).astype(vectors.dtype)
+    start = jnp.concatenate([vectors, probes], axis=1)
+    start = _matmul(matrix.mT.conj(), _matmul(matrix, jnp.linalg.qr(start)[0]))
 
     def improve(state: tuple[Array, Array]) -> tuple[Array, Array, Leading]:
         count, start = state
@@ -222,22 +252,27 @@ def _leading(matrix: Array, vectors: Array, maximum: float) -> Leading:
         mapped = _matmul(matrix.mT.conj(), images)
         residual = jnp.linalg.norm(mapped - vectors * squares[None, :], axis=0)
         accurate = residual <= tolerance * squares[-1]
-        is_sure = jnp.all(accurate | (values <= maximum)) & accurate[-1]
-        is_sure &= values[0] <= (1 - MARGIN) * maximum
-        return count + 1, mapped, Leading(vectors, images, values, is_sure)
+        below = squares + residual <= maximum**2
+        is_crowded = values[0] > (1 - MARGIN) * maximum  # such values only grow
+        is_sure = jnp.all(accurate | below) & ~is_crowded
+        found = Leading(vectors, images, values, is_sure, is_crowded)
+        return count + 1, mapped, found
 
-    start = improve((jnp.zeros((), jnp.int32), vectors))
-    _, _, found = lax.while_loop(
-        lambda state: (state[0] < ITERATIONS) & ~state[2].is_sure,
-        lambda state: improve(state[:2]),
-        start,
-    )
-    return found
+    def goes_on(state: tuple[Array, Array, Leading]) -> Array:
+        count, _, found = state
+        return (count < ITERATIONS) & ~found.is_sure & ~found.is_crowded
+
+    first = improve((jnp.zeros((), jnp.int32), start))
+    return lax.while_loop(goes_on, lambda state: improve(state[:2]), first)[2]
+
+
+def _random(steps: Array, shape: tuple[int, ...]) -> Array:
+    return jax.random.normal(jax.random.fold_in(jax.random.key(0), steps), shape)
 
 
 def _deflate(matrix: Array, leading: Leading, maximum: float) -> Array:
     """Subtracts what singular values have above the limit."""
-    vectors, images, values, _ = leading
+    vectors, images, values, *_ = leading
     safe = jnp.where(values > maximum, values, jnp.ones_like(values))
     excess = jnp.where(values > maximum, 1 - maximum / safe, 0).astype(matrix.dtype)
     return matrix - _matmul(images * excess[None, :], vectors.mT.conj())

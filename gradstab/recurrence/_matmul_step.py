@@ -44,6 +44,10 @@ class MatmulStep:
             alone, whose value gives its derivative (tanh' = 1 - tanh²), and that reads
             no parameters. The products are then not stored. None for any other map.
         feeds: what the last kernels meet, in order; it excludes `pullback`.
+
+    Raises:
+        ValueError: if there are both feeds and a pullback, or on a call, if the feeds
+            meet more kernels than there are.
     """
 
     kernels: Callable[[Any], tuple[Inexact[Array, "hidden hidden"], ...]]
@@ -51,6 +55,10 @@ class MatmulStep:
     activate: Callable[[Any, Any, tuple[Array, ...], Any], Any]
     pullback: Callable[[Any, Any, Any], tuple[tuple[Array, ...], Any]] | None = None
     feeds: tuple[Feed, ...] = ()
+
+    def __post_init__(self):
+        if self.feeds and self.pullback is not None:
+            raise ValueError("`pullback` must be None where there are `feeds`.")
 
     def __call__(self, params: Any, carry: Any, projected: Any) -> tuple[Any, Array]:
         """Advances one time step."""
@@ -74,7 +82,12 @@ class MatmulStep:
 
     def count_first(self, kernels: tuple[Array, ...]) -> int:
         """Counts the kernels that meet the state itself."""
-        return len(kernels) - sum(feed.meets for feed in self.feeds)
+        fed = sum(feed.meets for feed in self.feeds)
+        if fed > len(kernels):
+            raise ValueError(
+                f"`feeds` meet {fed} kernels, but there are {len(kernels)}."
+            )
+        return len(kernels) - fed
 
 
 def multiply(

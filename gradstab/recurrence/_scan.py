@@ -44,7 +44,8 @@ def scan(
             step. The carry keeps its shapes and dtypes.
         params: tree of arrays, to which gradients flow.
         carry: tree of arrays (*batch, ...): the state before the first step.
-        inputs: tree of arrays (time, *batch, ...), or with time at `time_axis`.
+        inputs: tree of arrays (time, *batch, ...), or with time at `time_axis`. Axes of
+            the batch may have length 1, for what all sequences share.
         project: pure function (params, inputs) -> projected, of all that does not
             depend on the carry, time first and of any length. None passes the inputs on
             to `step`.
@@ -74,7 +75,7 @@ def scan(
     def run_part(carry, start, stop, every):
         part = jax.tree.map(
             lambda x: lax.slice_in_dim(x, start, stop, axis=time_axis),
-            (erase(mask, inputs), mask),
+            (_erase_sequences(mask, inputs), mask),
         )
         return run(
             step,
@@ -107,3 +108,12 @@ def scan(
 
 def _pass_on(params: Any, inputs: Any) -> Any:
     return inputs
+
+
+def _erase_sequences(mask: Any, inputs: Any) -> Any:
+    """Puts zeros where sequences have ended; what all sequences share stays."""
+
+    def erase_one(x: Array) -> Array:
+        return erase(mask, x) if x.shape[: mask.ndim] == mask.shape else x
+
+    return inputs if mask is None else jax.tree.map(erase_one, inputs)

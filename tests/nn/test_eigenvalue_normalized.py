@@ -142,3 +142,11 @@ def test_projection_scales():
 def test_refuses_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         gs.nn.EigenvalueNormalized((3, 3), rngs=nnx.Rngs(0), **options)
+
+
+def test_a_pinned_matrix_can_be_assigned():
+    sticky = gs.nn.refresh(make(2 * np.eye(3), mode="sticky"))
+    assert sticky.pinned[...] == 1
+    sticky.assign(0.5 * jnp.eye(3))
+    np.testing.assert_array_equal(sticky(), 0.5 * np.eye(3))
+    np.testing.assert_array_equal(gs.nn.refresh(sticky)(), 0.5 * np.eye(3))

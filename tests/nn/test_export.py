@@ -121,3 +121,17 @@ def test_cells_of_low_precision_can_be_called_when_exported(kind, option):
     with jax.numpy_dtype_promotion("standard"):
         exported = gs.nn.export(model)(inputs)
         np.testing.assert_allclose(exported, model(inputs), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rngs: gs.nn.ENRNNCell(2, 4, short_features=1, rngs=rngs),
+        lambda rngs: gs.nn.SBORNNCell(2, 4, rngs=rngs),
+        lambda rngs: gs.nn.NCGRUCell(2, 4, rngs=rngs),
+    ],
+)
+def test_names_every_cell_that_flax_has_not(make):
+    cell = make(nnx.Rngs(0))
+    with pytest.warns(UserWarning, match=type(cell).__name__):
+        gs.nn.export(cell)

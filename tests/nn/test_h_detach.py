@@ -170,3 +170,45 @@ def test_exports_as_the_lstm_of_flax(inputs):
 def test_refuses_what_is_no_probability(p_detach):
     with pytest.raises(ValueError, match="`p_detach` must"):
         make(p_detach=p_detach)
+
+
+@pytest.mark.parametrize(("hidden", "batch"), [(5, 2), (1, 2), (2, 2), (3, 1)])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_padding_and_coins_go_together(hidden, batch, reverse):
+    with jax.enable_x64(True):
+        cell: Any = Given(
+            2, hidden, p_detach=0.5, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
+        )
+        cell.coins = (1.0, 0.0, 1.0, 0.0, 1.0)
+        inputs = random_matrix(0, (batch, STEPS, 2), "float64")
+        lengths = jnp.arange(3, 3 + batch)
+        ended = jnp.arange(STEPS)[None, :, None] >= lengths[:, None, None]
+        inputs = jnp.where(ended, jnp.nan, inputs)
+
+        def total(inputs):
+            rnn = gs.nn.RNN(cell, reverse=reverse)
+            outputs = rnn(inputs, seq_lengths=lengths, rngs=nnx.Rngs(draw=0))
+            return jnp.sum(outputs**2)
+
+        def alone(x, length):
+            if reverse:
+                # The run begins at the last real step, and so do its coins.
+                x = jnp.concatenate([x[:length], jnp.zeros((STEPS - length, 2))])
+            part = Given(
+                2, hidden, p_detach=0.5, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
+            )
+            part.coins = cell.coins[:length]
+            rnn = gs.nn.RNN(part, reverse=reverse)
+            return jnp.sum(rnn(x[None, :length], rngs=nnx.Rngs(draw=0)) ** 2)
+
+        found = jax.grad(total)(inputs)
+        for place, length in enumerate(map(int, lengths)):
+            x = jnp.nan_to_num(inputs[place])
+            expected = jax.grad(alone)(x, length)
+            np.testing.assert_allclose(found[place], expected, atol=1e-13)
+
+
+def test_a_whole_number_is_a_probability_too():
+    with jax.enable_x64(True):
+        rnn = gs.nn.RNN(make(p_detach=1), rngs=nnx.Rngs(draw=0))
+        assert rnn(jnp.ones((1, 2, 2))).shape == (1, 2, 3)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import gradstab as gs
 from tests.helpers import random_matrix
 
 
-def make(hidden=4, **options):
+def make(hidden=4, **options) -> Any:
     return gs.nn.NCGRUCell(3, hidden, rngs=nnx.Rngs(0), **options)
 
 
@@ -42,7 +44,7 @@ def test_the_jacobian_of_a_step_keeps_its_bound(orthogonal_reset):
         reset = None
         if orthogonal_reset:
             reset = gs.nn.NeumannCayley((6, 6), param_dtype=dtype, rngs=rngs)
-        cell = gs.nn.NCGRUCell(3, 6, reset=reset, param_dtype=dtype, rngs=rngs)
+        cell: Any = gs.nn.NCGRUCell(3, 6, reset=reset, param_dtype=dtype, rngs=rngs)
         cell.update.assign(random_matrix(7, (6, 6), dtype))
         norm = gs.linalg.spectral_norm
         sizes = {name: norm(getattr(cell, name)()) for name in cell.gates}

@@ -215,3 +215,24 @@ def test_few_factors_make_no_square_product():
 def test_refuses_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         gs.nn.SBORNNCell(3, 6, rngs=nnx.Rngs(0), **options)
+
+
+def test_small_cells_have_factors_too():
+    cell = gs.nn.SBORNNCell(1, 2, rngs=nnx.Rngs(0))
+    assert cell.scale is None
+    assert cell.expand is not None
+    assert cell.expand.shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "make_cell",
+    [
+        lambda **options: gs.nn.SBORNNCell(2, 4, **options),
+        lambda **options: gs.nn.GRUCell(2, 4, **options),
+        lambda **options: gs.nn.NCGRUCell(2, 4, **options),
+        lambda **options: gs.nn.ENRNNCell(2, 4, short_features=2, **options),
+    ],
+)
+def test_real_cells_refuse_complex_parameters(make_cell):
+    with pytest.raises(ValueError, match="`param_dtype` must"):
+        make_cell(param_dtype=jnp.complex64, rngs=nnx.Rngs(0))

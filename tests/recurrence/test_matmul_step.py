@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from gradstab.recurrence import MatmulStep
+from gradstab.recurrence import Feed, MatmulStep
 from gradstab.recurrence._matmul_step import multiply
 from tests.helpers import random_matrix
 
@@ -34,3 +35,17 @@ def test_low_precision_kernels_keep_the_dtype_of_the_state():
     assert product.dtype == jnp.float32
     # 258 is no bfloat16: the sum was kept in float32.
     np.testing.assert_array_equal(product, np.full((2, 256), 258, np.float32))
+
+
+def test_feeds_must_fit():
+    feed = Feed(lambda params, carry, products, projected: carry)
+    parts = {
+        "kernels": lambda kernels: kernels,
+        "state": lambda kernels, carry: carry,
+        "activate": lambda kernels, carry, products, projected: carry,
+    }
+    with pytest.raises(ValueError, match="`pullback` must be None"):
+        MatmulStep(**parts, feeds=(feed,), pullback=lambda *_: ((), None))
+    step = MatmulStep(**parts, feeds=(feed, feed))
+    with pytest.raises(ValueError, match="meet 2 kernels, but there are 1"):
+        step((jnp.eye(2),), jnp.ones(2), jnp.ones(2))
