@@ -15,7 +15,9 @@ What came out of `quick`, as the median test error of seeds 0, 1 and 2: tanh RNN
 GRU 0.0004, LSTM 0.0036, scoRNN 0.1663, expRNN 0.1637, Spectral-RNN 0.0073, orthogonal
 GRU 0.0015, orthogonal LSTM 0.1283. scoRNN and expRNN keep their gradients but have not
 begun to learn at their published rates; the GRU, with five times the parameters, learns
-before Spectral-RNN does.
+before Spectral-RNN does. At a rate of 1e-2 SBO-RNN solves T = 100 in 2,000 steps
+(0.0001, `--methods rnn sbo_rnn --length 100 --learning-rate 1e-2 --steps 2000`) and
+T = 500 in 3,000 (0.0041), the tanh RNN neither (0.1644, 0.1671).
 """
 
 from collections.abc import Mapping, Sequence

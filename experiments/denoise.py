@@ -9,7 +9,9 @@ of which 50 have a -1, Adam at 1e-3, 10,000 batches of 128.
 What differs: the ten places differ, and the marker has an input of its own, so that no
 sequence is impossible; sequences are drawn anew for each batch; every method has as
 many hidden units, and starts from the same answer to everything. Their tables were not
-to be had. `quick` has T = 50 and 64 hidden units of which 21 have a -1.
+to be had. `quick` has T = 50 and 64 hidden units of which 21 have a -1. It gave, where
+keeping nothing has 0.3139, a median test cross-entropy of 0.2988 for NC-GRU, which has
+begun to learn; the tanh RNN, GRU, LSTM and scoRNN are within 0.003 of the baseline.
 """
 
 from collections.abc import Mapping
@@ -83,7 +85,7 @@ DENOISE = Experiment(
     summary="repeat ten symbols that were scattered among noise",
     paper="Mucllari et al. 2024; Jing et al. 2019",
     data="generated",
-    duration="5 min",
+    duration="3 min",
     presets=PRESETS,
     task=denoise_task,
     checks=lambda task, summaries: [],
