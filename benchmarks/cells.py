@@ -92,12 +92,42 @@ def gru(candidate: Callable[..., gs.nn.Parametrization], **options: Any) -> Mode
     return build
 
 
+def constrained(
+    cell: Callable[..., nnx.RNNCellBase], **matrices: Callable[..., Any] | None
+) -> Model:
+    """Returns the builder of a cell with some of its matrices given."""
+
+    def build(n: int, rngs: nnx.Rngs) -> nnx.Module:
+        given = {name: make(n, rngs) for name, make in matrices.items() if make}
+        return gs.nn.RNN(cell(1, n, rngs=rngs, **given), time_major=True)
+
+    return build
+
+
+def free(n: int, rngs: nnx.Rngs) -> gs.nn.Parametrization:
+    """Makes a matrix that is not constrained."""
+    return gs.nn.Unconstrained((n, n), rngs=rngs)
+
+
+def clipped(n: int, rngs: nnx.Rngs) -> gs.nn.Parametrization:
+    """Makes a matrix of bounded singular values."""
+    return gs.nn.SpectralClipped((n, n), maximum=1.8, rngs=rngs)
+
+
+def enrnn(in_features: int, n: int, **options: Any) -> gs.nn.ENRNNCell:
+    """Makes a cell with a quarter of its state for the short memory."""
+    return gs.nn.ENRNNCell(in_features, n, short_features=n // 4, **options)
+
+
 SIMPLE, FREE = "nnx.RNN(SimpleCell)", "OrthogonalCell, Unconstrained"
 CAYLEY, HOUSEHOLDER = "OrthogonalCell, Cayley", "OrthogonalCell, Householder"
 SVD, SIMPLE_SEGMENTS = "OrthogonalCell, SVD", "OrthogonalCell, Cayley, recomputing"
 GATED, GATED_FREE = "nnx.RNN(GRUCell)", "GRUCell, Unconstrained"
 GATED_CAYLEY, GATED_SEGMENTS = "GRUCell, Cayley", "GRUCell, Cayley, recomputing"
 TORCH_RNN, TORCH_GRU = "torch nn.RNN", "torch nn.GRU"
+NC, NC_FREE = "NCGRUCell", "NCGRUCell, Unconstrained"
+SPECTRAL, SPECTRAL_FREE = "SpectralGRUCell, SpectralClipped", "SpectralGRUCell"
+EN, EN_FREE = "ENRNNCell", "ENRNNCell, Unconstrained"
 
 SIMPLE_GOALS = {(1, 128): 0.7, (1, 512): 0.85}
 GATED_GOALS = {(1, 128): 0.85, (1, 512): 0.95, (2, 256): 1.0}
@@ -146,6 +176,27 @@ COMPARISONS = (
             Claim(GATED_SEGMENTS, GATED),
             Claim(GATED_CAYLEY, GATED, everywhere(0.55), memory=True),
             Claim(GATED_SEGMENTS, GATED, everywhere(0.2), memory=True),
+        ),
+    ),
+    Comparison(
+        name="twins",
+        models={
+            NC: constrained(gs.nn.NCGRUCell),
+            NC_FREE: constrained(gs.nn.NCGRUCell, candidate=free),
+            SPECTRAL: constrained(gs.nn.SpectralGRUCell, candidate=clipped),
+            SPECTRAL_FREE: constrained(gs.nn.SpectralGRUCell),
+            EN: constrained(enrnn),
+            EN_FREE: constrained(
+                enrnn,
+                long=lambda n, rngs: free(n - n // 4, rngs),
+                short=lambda n, rngs: free(n // 4, rngs),
+            ),
+        },
+        torch=(),
+        claims=(
+            Claim(NC, NC_FREE, everywhere(1.05)),
+            Claim(SPECTRAL, SPECTRAL_FREE, everywhere(1.05)),
+            Claim(EN, EN_FREE, everywhere(1.05)),
         ),
     ),
 )
