@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 # Handlers belong to the process, and so does what they were told.
 _requests: list[int] = []
+# What a second signal does, though the process may have been started with the first of
+# these ignored, as shells start what runs in the background.
+_AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class InterruptedRunError(Exception):
@@ -19,24 +22,20 @@ def interruptible() -> Generator[None]:
     Yields:
         Nothing: `is_interrupted` tells whether there is a request.
     """
-    before = {
-        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    before = {number: signal.getsignal(number) for number in _AT_ONCE}
 
     def request(number: int, frame: object) -> None:
         _requests.append(number)
-        restore()
+        for other, handler in _AT_ONCE.items():
+            signal.signal(other, handler)
 
     for number in before:
         signal.signal(number, request)
     try:
         yield
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _requests.clear()
 
 

@@ -188,13 +188,19 @@ def test_one_that_is_damaged_alone_is_no_reason_to_stop(whole, tmp_path, capsys)
     assert_equal(whole["rnn"], (resumed, tmp_path))
 
 
-def test_a_second_signal_ends_at_once(tmp_path):
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_second_signal_ends_at_once(tmp_path, before):
     def stop(done, score):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, advance=stop)
+    own = signal.signal(signal.SIGINT, before)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, advance=stop)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, own)
 
 
 def test_a_signal_after_the_last_step_is_not_lost(whole, tmp_path):
