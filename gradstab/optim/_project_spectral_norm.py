@@ -32,7 +32,7 @@ class ProjectSpectralNormState(NamedTuple):
         largest_distance: the largest such distance so far.
         exact: how many took the exact path.
         vectors: right singular vectors, about those of the largest singular values, for
-            the truncated path; without columns where there is none.
+            the truncated path; a scalar where there is none.
     """
 
     steps: Int[Array, ""]
@@ -50,7 +50,7 @@ class Cut(NamedTuple):
     distance: Float[Array, ""]
     largest_distance: Float[Array, ""]
     exact: Int[Array, ""]
-    vectors: Inexact[Array, "columns rank"]
+    vectors: Inexact[Array, "..."]
 
 
 def project_spectral_norm(
@@ -155,15 +155,13 @@ def _is_matrix(leaf: Array) -> bool:
 def _begin(leaf: Array, rank: int | None) -> Cut:
     """Makes the state of a leaf."""
     never, zero = jnp.zeros((), jnp.int32), jnp.zeros(())
-    vectors = jnp.zeros((0, 0))
+    vectors = zero  # not an empty array, which checkpoints may not take
     if _is_matrix(leaf):
         matrix = _as_matrix(leaf)
         zero = zero.astype(jnp.finfo(matrix.dtype).dtype)
-        is_large = rank is not None and 4 * rank <= min(matrix.shape)
-        start = jax.random.normal(
-            jax.random.key(0), (matrix.shape[1], rank if is_large and rank else 0)
-        )
-        vectors = start.astype(matrix.dtype)
+        if rank is not None and 4 * rank <= min(matrix.shape):
+            start = jax.random.normal(jax.random.key(0), (matrix.shape[1], rank))
+            vectors = start.astype(matrix.dtype)
     return Cut(never, zero, zero, never, vectors)
 
 
@@ -176,7 +174,7 @@ def _project(
     start = _as_matrix(leaf)
     moved = start + _as_matrix(change)
     vectors, is_exact = cut.vectors, jnp.ones((), bool)
-    if vectors.shape[1]:
+    if vectors.ndim:
         leading = _leading(moved, vectors, maximum, steps)
         is_exact = is_due | ~leading.is_sure
         clipped = lax.cond(
