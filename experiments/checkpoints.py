@@ -157,9 +157,18 @@ class Checkpoints:
 
 
 def named_arrays(state: Any) -> dict[str, np.ndarray]:
-    """Lists the arrays of a tree under their paths; random keys as their data."""
+    """Lists the arrays of a tree under their paths; random keys as their data.
+
+    Arrays without numbers are left out: orbax cannot write them.
+
+    Args:
+        state: a tree of arrays.
+
+    Returns:
+        The arrays that hold something.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {_name(path): np.asarray(_data(leaf)) for path, leaf in leaves}
+    return {_name(path): np.asarray(_data(leaf)) for path, leaf in leaves if leaf.size}
 
 
 def rebuilt(arrays: Mapping[str, np.ndarray], like: Any, source: Path) -> Any:
@@ -191,6 +200,8 @@ def rebuilt(arrays: Mapping[str, np.ndarray], like: Any, source: Path) -> Any:
         )
 
     def put(path: Any, leaf: Any) -> Any:
+        if not leaf.size:
+            return leaf
         array = jnp.asarray(arrays[_name(path)])
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))

@@ -303,6 +303,17 @@ def test_a_save_takes_the_place_of_later_ones(tmp_path):
     np.testing.assert_array_equal(state["x"], 3.0)
 
 
+def test_arrays_without_numbers_are_saved_with_the_others(tmp_path):
+    state = {"x": jnp.ones(3), "none": jnp.zeros((0, 3))}
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, state, {})
+    with Checkpoints(tmp_path) as saved:
+        step, found, _ = saved.restore({"x": jnp.zeros(3), "none": jnp.zeros((0, 3))})
+    assert step == 1
+    np.testing.assert_array_equal(found["x"], 1)
+    assert found["none"].shape == (0, 3)
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise ValueError("RESOURCE_EXHAUSTED: no space\nlong trace")
