@@ -9,7 +9,6 @@ series is in; see `neumann_rules`. Shown is the largest ‖QᵀQ - I‖_F over a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -73,7 +72,6 @@ def largest_defect(
     n, identity = settings.hidden, jnp.eye(settings.hidden)
     signs = jnp.where(jnp.arange(n) < n - n // 3, 1.0, -1.0)[None, :]
     move: Any = RULES[optimizer](settings.rate)
-    update = partial(SERIES[rule], rate=settings.rate, order=settings.order)
 
     def descend(key: Array) -> Array:
         start = gs.linalg.skew(jax.random.normal(key, (n, n)) / n**0.5)
@@ -87,7 +85,8 @@ def largest_defect(
             gradient = pulled.T - pulled
             change, state = move.update(gradient, state)
             moved = skew + change
-            inverse = update(moved, change, gradient, inverse)
+            sgd = -settings.rate * gradient
+            inverse = SERIES[rule](moved, change, sgd, inverse, settings.order)
             is_due = exact & ((number + 1) % settings.exact_every == 0)
             inverse = jnp.where(is_due, jnp.linalg.inv(identity + moved), inverse)
             q = inverse @ (identity - moved)

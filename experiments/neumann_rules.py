@@ -1,7 +1,7 @@
 """What the Neumann series that updates (I + A)⁻¹ may be in.
 
-`authors`: the step of plain SGD, -rate · ∂L/∂A, the rule of the authors' code, whatever
-optimizer moves A. `true_step`: the step that A took. `residual`: I - P (I + A), which
+The step of plain SGD, -rate · ∂L/∂A, which is the rule of the authors' code whatever
+optimizer moves A; the step that A took; or the residual I - P (I + A), which
 `gradstab.linalg.neumann_cayley` takes.
 """
 
@@ -24,45 +24,15 @@ def by_series(change: Matrix, inverse: Matrix, order: int) -> Matrix:
     return total
 
 
-def authors(
-    moved: Matrix,
-    change: Matrix,
-    gradient: Matrix,
-    inverse: Matrix,
-    rate: float,
-    order: int,
-) -> Matrix:
-    """Takes ΔA to be the step of plain SGD."""
-    return by_series(-rate * gradient, inverse, order)
-
-
-def true_step(
-    moved: Matrix,
-    change: Matrix,
-    gradient: Matrix,
-    inverse: Matrix,
-    rate: float,
-    order: int,
-) -> Matrix:
-    """Takes ΔA to be the step that was taken."""
-    return by_series(change, inverse, order)
-
-
-def residual(
-    moved: Matrix,
-    change: Matrix,
-    gradient: Matrix,
-    inverse: Matrix,
-    rate: float,
-    order: int,
-) -> Matrix:
-    """Takes I - P (I + A) in the place of -P ΔA."""
+def residual(moved: Matrix, inverse: Matrix, order: int) -> Matrix:
+    """Sums R^j P over j up to the order, with R = I - P (I + A)."""
     q = gs.linalg.neumann_cayley(moved, inverse, order=order)
     return (q + jnp.eye(len(q))) / 2
 
 
+# (A moved, its change, the step of plain SGD, P, the order) -> the new P.
 SERIES: Mapping[str, Callable[..., Matrix]] = {
-    "step of SGD (authors' code)": authors,
-    "step that was taken": true_step,
-    "residual (gradstab)": residual,
+    "step of SGD (authors' code)": lambda _, change, sgd, p, k: by_series(sgd, p, k),
+    "step that was taken": lambda _, change, sgd, p, k: by_series(change, p, k),
+    "residual (gradstab)": lambda moved, change, sgd, p, k: residual(moved, p, k),
 }

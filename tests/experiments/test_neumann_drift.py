@@ -20,10 +20,7 @@ def step(rule, change=1e-2):
     start, move = (jnp.asarray(x - x.T) for x in rng.normal(size=(2, 5, 5)))
     move = change * move
     inverse = jnp.linalg.inv(jnp.eye(5) + start)
-    gradient = -move / SETTINGS.rate
-    found = SERIES[rule](
-        start + move, move, gradient, inverse, rate=SETTINGS.rate, order=SETTINGS.order
-    )
+    found = SERIES[rule](start + move, move, move, inverse, SETTINGS.order)
     return found, jnp.linalg.inv(jnp.eye(5) + start + move)
 
 
