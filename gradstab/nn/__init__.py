@@ -10,6 +10,7 @@ from ._gated_cell import GatedCell as GatedCell
 from ._gru import GRUCell as GRUCell
 from ._h_detach import HDetachLSTMCell as HDetachLSTMCell
 from ._householder import Householder as Householder
+from ._linear import Linear as Linear
 from ._load_torch import load_torch as load_torch
 from ._lstm import LSTMCell as LSTMCell
 from ._mask import unconstrained_mask as unconstrained_mask
