@@ -9,18 +9,23 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS, name_of
+from experiments.cell_path import CellPathSettings, run_cell_path
 from experiments.data.source_files import DataError
+from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.demo import DemoSettings, run_demo
 from experiments.devices import chosen_device
 from experiments.diagnose import DiagnoseSettings, run_diagnosis
 from experiments.fit import NonFiniteLossError
+from experiments.grid import GridSettings, run_grid
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.methods import METHODS
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
@@ -56,8 +61,11 @@ Command = (
     | DiagnoseSettings
     | ReportSettings
     | SweepSettings
+    | GridSettings
     | VhctSettings
     | NeumannDriftSettings
+    | DeepMlpSettings
+    | CellPathSettings
     | TrainingSettings
 )
 EXIT_CODES: dict[type[Exception], int] = {
@@ -113,19 +121,27 @@ def run(settings: Command) -> None:
             run_vhct(settings)
         case NeumannDriftSettings():
             run_neumann_drift(settings)
+        case CellPathSettings():
+            run_cell_path(settings)
+        case DeepMlpSettings():
+            run_deep_mlp(settings)
         case _:
             device = chosen_device(settings.device)
             with interruptible(), jax.default_device(device):
                 train(settings)
 
 
-def train(settings: DemoSettings | SweepSettings | TrainingSettings) -> None:
+def train(
+    settings: DemoSettings | SweepSettings | GridSettings | TrainingSettings,
+) -> None:
     """Runs a command that trains."""
     match settings:
         case DemoSettings():
             run_demo(settings)
         case SweepSettings():
             run_sweep(settings)
+        case GridSettings():
+            run_grid(settings)
         case _:
             run_experiment(settings)
 
@@ -141,16 +157,22 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     # A preset is where the other settings start, so it must be known before they are
     # read; a preset that does not exist is reported with the rest.
-    preset = "paper" if asks_for_paper(arguments) else "quick"
+    preset = asked_preset(arguments)
     defaults = {
         "list": ListSettings(),
         "demo": DemoSettings(),
         "diagnose": DiagnoseSettings(tyro.MISSING),
         "report": ReportSettings(tyro.MISSING),
         "sweep": SweepSettings(tyro.MISSING),
+        "grid": GridSettings(tyro.MISSING),
         "vhct": VhctSettings(),
         "neumann_drift": NeumannDriftSettings(),
-        **{name: found.presets[preset] for name, found in EXPERIMENTS.items()},
+        "deep_mlp": DeepMlpSettings(),
+        "cell_path": CellPathSettings(),
+        **{
+            name: found.presets.get(preset, found.presets["quick"])
+            for name, found in EXPERIMENTS.items()
+        },
     }
     descriptions = {
         "list": "the experiments, with what they last gave",
@@ -158,7 +180,10 @@ def parse(arguments: Sequence[str]) -> Command:
         "diagnose": "what the gradients of a run do",
         "report": "tables and figures of runs",
         "sweep": "look for the settings that validate best",
+        "grid": "every method at every learning rate, each at its best one too",
         "vhct": "regret of the bandit VHCT on the functions of its paper",
+        "cell_path": "what of an LSTM's gradient goes through its cells alone",
+        "deep_mlp": "deep narrow networks, which train with the SVD alone",
         "neumann_drift": "loss of orthogonality under three rules for NC-GRU's series",
         **{name: found.summary for name, found in EXPERIMENTS.items()},
     }
@@ -176,12 +201,11 @@ def parse(arguments: Sequence[str]) -> Command:
     )
 
 
-def asks_for_paper(arguments: Sequence[str]) -> bool:
-    """Tells whether the last `--preset` among some arguments is `paper`."""
+def asked_preset(arguments: Sequence[str]) -> Any:
+    """Finds the last `--preset` among some arguments; `quick` if there is none."""
     words = " ".join(arguments).replace("=", " ").split()
-    pairs = zip(words, words[1:], strict=False)
-    chosen = [value for flag, value in pairs if flag == "--preset"]
-    return chosen[-1:] == ["paper"]
+    chosen = [value for flag, value in pairwise(words) if flag == "--preset"]
+    return chosen[-1] if chosen else "quick"
 
 
 def print_catalog(runs: Path) -> None:

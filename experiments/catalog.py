@@ -1,21 +1,29 @@
 """Every experiment there is, under the name it has on the command line."""
 
 from experiments.adding import ADDING
+from experiments.char_ptb import CHAR_PTB
 from experiments.copying import COPYING
 from experiments.denoise import DENOISE
 from experiments.experiment import Experiment
+from experiments.markov_text import MARKOV_TEXT
 from experiments.parenthesis import PARENTHESIS
 from experiments.pixel_digits import PIXEL_DIGITS
 from experiments.pixel_mnist import PIXEL_MNIST
+from experiments.polyphonic import POLYPHONIC
 from experiments.settings import TrainingSettings
+from experiments.word_ptb import WORD_PTB
 
 EXPERIMENTS: dict[str, Experiment] = {
     "adding": ADDING,
+    "char_ptb": CHAR_PTB,
     "copying": COPYING,
     "denoise": DENOISE,
+    "markov_text": MARKOV_TEXT,
     "parenthesis": PARENTHESIS,
     "pixel_digits": PIXEL_DIGITS,
     "pixel_mnist": PIXEL_MNIST,
+    "polyphonic": POLYPHONIC,
+    "word_ptb": WORD_PTB,
 }
 
 

@@ -109,7 +109,7 @@ def spectral_rnn(
 def spectral_gru(
     in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
 ) -> nnx.RNNCellBase:
-    """A gated unit whose candidate matrix the optimizer projects."""
+    """A gated unit whose candidate matrix the optimizer may project."""
     return gs.nn.SpectralGRUCell(
         in_features, settings.hidden, dtype=settings.dtype, rngs=rngs
     )

@@ -58,7 +58,8 @@ class Comparison:
         print(*NOTES, sep="\n")
         print(f"{self.task.baseline_label}: {self.task.baseline:.4f}")
         print(f"part of the paper's budget: {self.task.budget}")
-        print(*self.checks, sep="\n")
+        for check in self.checks:
+            print(check)
 
     def drawing(self) -> Drawing:
         """Gathers what the figures show."""

@@ -74,6 +74,8 @@ class Evaluator:
         better = ahead > 0 if self._task.higher_is_better else ahead < 0
         kept = state._replace(
             loss_sum=jnp.zeros_like(state.loss_sum),
+            worst_loss=jnp.full_like(state.worst_loss, -jnp.inf),
+            largest_norm=jnp.zeros_like(state.largest_norm),
             best_params=_where(better, params, state.best_params),
             best_fixed=_where(better, fixed, state.best_fixed),
             best_score=jnp.where(better, score, state.best_score),

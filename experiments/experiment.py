@@ -57,6 +57,8 @@ class Experiment:
 
     def problems(self, settings: TrainingSettings) -> list[str]:
         """Lists what cannot be run or was given in vain, a line each."""
+        if settings.preset not in self.presets:
+            return [f"--preset must be one of {', '.join(self.presets)}."]
         found = settings.problems() + settings.idle(self.presets[settings.preset])
         if settings.data_dir and not self.reads_files:
             found.append("--data-dir changes nothing: no file is read.")

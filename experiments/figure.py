@@ -27,10 +27,15 @@ _LOOKS: dict[MethodName, dict[str, Any]] = {
     "orthogonal_gru": {"color": "#8C6D1F"},
     "orthogonal_lstm": {"color": "#555555"},
     "spectral_gru": {"color": "#B22222"},
+    "unprojected_gru": {"color": "#B22222", "linestyle": (0, (4, 1.5))},
     "nc_gru": {"color": "#882255"},
     "enrnn": {"color": "#117733"},
     "sbo_rnn": {"color": "#332288"},
     "h_detach": {"color": "#AA4499"},
+    # A clipped method has the color of the same without.
+    "clipped_rnn": {"color": "#D55E00", "linestyle": (0, (1, 2))},
+    "clipped_gru": {"color": "#E69F00", "linestyle": (0, (1, 2))},
+    "clipped_lstm": {"color": "#CC79A7", "linestyle": (0, (1, 2))},
 }
 STYLE: dict[Any, Any] = {
     "font.size": 9,

@@ -69,8 +69,8 @@ def fit(
         often the training was stopped in between.
 
     Raises:
-        NonFiniteLossError: at a loss that is not finite; the last checkpoint then holds
-            the state that was measured last.
+        NonFiniteLossError: at a loss that is not finite, unless the settings keep
+            going; the last checkpoint then holds the state that was measured last.
         InterruptedRunError: after a signal, when the state has been saved.
         SettingsError: if the checkpoints found are of another model, or do not fit the
             measurements found.
@@ -144,11 +144,13 @@ def take_measurement(
 ) -> tuple[State, Measurement]:
     """Measures a state; the one returned has remembered it if it is the best."""
     every = settings.evaluate_every
-    since = step - (max(step - 1, 0) // every) * every
+    since = step - (max(step - 1, 0) // every) * every or np.nan
     kept, score, gradient = learner.evaluator.validate(state, step)
     return kept, Measurement(
         step,
-        np.asarray(state.loss_sum) / (since or np.nan),
+        np.asarray(state.loss_sum) / since,
+        np.asarray(state.worst_loss) + 0 * since,
+        np.asarray(state.largest_norm) + 0 * since,
         np.asarray(score),
         np.min(gradient, axis=1),
         np.max(gradient, axis=1),
@@ -251,8 +253,11 @@ def check_finite(
         settings: its settings.
 
     Raises:
-        NonFiniteLossError: naming the seed and what it is.
+        NonFiniteLossError: naming the seed and what it is, unless the settings keep
+            going.
     """
+    if settings.keep_going:
+        return
     for seed, value in zip(settings.seeds, values, strict=True):
         if not np.isfinite(value):
             raise NonFiniteLossError(

@@ -103,6 +103,8 @@ class Learner:
             rates=rates,
             key=data_key,
             loss_sum=jnp.zeros(()),
+            worst_loss=jnp.array(-jnp.inf),
+            largest_norm=jnp.zeros(()),
             bad_step=jnp.array(-1),
             best_params=params,
             best_fixed=fixed,
@@ -142,13 +144,16 @@ class Learner:
             fixed=fixed,
             optimizer=optimizer,
             loss_sum=state.loss_sum + value,
+            worst_loss=jnp.maximum(state.worst_loss, value),
+            largest_norm=jnp.maximum(state.largest_norm, optax.global_norm(gradient)),
             bad_step=jnp.where(is_first_bad, number, state.bad_step),
         )
 
     def _draw_all(self, keys: Array, count: Array, train: Any) -> Array:
         def draw(key: Array, number: Array) -> Array:
-            inputs, targets = self.task.draw(_step_key(key, number), train)
-            return jnp.sum(inputs) + jnp.sum(targets.astype(inputs.dtype))
+            batch = self.task.draw(_step_key(key, number), train)
+            parts = (jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(batch))
+            return jnp.asarray(sum(parts))
 
         draws = jax.vmap(draw, in_axes=(0, None))
         return jax.lax.fori_loop(

@@ -15,7 +15,10 @@ class Measurement(NamedTuple):
     """What is known of each seed at one moment of the training."""
 
     step: int
-    loss: Float[np.ndarray, " seeds"]  # mean since the measurement before; NaN at first
+    # Since the measurement before; NaN at first.
+    loss: Float[np.ndarray, " seeds"]
+    worst_loss: Float[np.ndarray, " seeds"]
+    largest_norm: Float[np.ndarray, " seeds"]  # of a gradient, before any clipping
     score: Float[np.ndarray, " seeds"]  # on the validation set
     smallest_gradient: Float[np.ndarray, " seeds"]  # of ‖∂L/∂h_t‖ over time
     largest_gradient: Float[np.ndarray, " seeds"]

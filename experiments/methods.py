@@ -10,6 +10,7 @@ from flax import nnx
 import gradstab as gs
 from experiments import cells
 from experiments.optimizers import (
+    clipped,
     one_rate,
     projected_candidate,
     slow_coordinates,
@@ -54,8 +55,12 @@ METHODS: dict[MethodName, Method] = {
         slow_coordinates,
     ),
     "spectral_gru": Method("spectral GRU", cells.spectral_gru, projected_candidate),
+    "unprojected_gru": Method("unprojected GRU", cells.spectral_gru, one_rate),
     "nc_gru": Method("NC-GRU", cells.nc_gru, one_rate, refreshed=True),
     "enrnn": Method("ENRNN", cells.enrnn, slow_long_memory),
     "sbo_rnn": Method("SBO-RNN", cells.sbo_rnn, one_rate),
     "h_detach": Method("h-detach LSTM", cells.h_detach, one_rate),
+    "clipped_rnn": Method("tanh RNN, clipped", cells.rnn, clipped),
+    "clipped_gru": Method("GRU, clipped", cells.gru, clipped),
+    "clipped_lstm": Method("LSTM, clipped", cells.lstm, clipped),
 }

@@ -15,7 +15,8 @@ from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.task import Batch, Task
 
-EVALUATED_AT_ONCE = 500  # sequences; the outputs of all of them are in memory
+# Sequences, and numbers answered: those of all sequences at once are in memory.
+EVALUATED_AT_ONCE, ANSWERS_AT_ONCE = 500, 2**25
 
 
 class Network:
@@ -62,7 +63,7 @@ class Network:
         return params, fixed
 
     def score(self, params: Any, fixed: Any, batch: Batch) -> Float[Array, ""]:
-        """The mean score of some sequences."""
+        """What is reported of the mean score of some sequences."""
         model = gs.nn.materialize(self.model(params, fixed))
         model.eval()
 
@@ -70,7 +71,12 @@ class Network:
             inputs, targets = jax.tree.map(lambda x: x[None], sequence)
             return self._task.scores(model(inputs), targets)[0]
 
-        return jnp.mean(jax.lax.map(score_one, batch, batch_size=EVALUATED_AT_ONCE))
+        answers = self._task.out_features
+        if self._task.every_step:
+            answers *= batch[0].shape[1]
+        at_once = max(1, min(EVALUATED_AT_ONCE, ANSWERS_AT_ONCE // answers))
+        scores = jax.lax.map(score_one, batch, batch_size=at_once)
+        return self._task.link(jnp.mean(scores))
 
     def gradient_over_time(
         self, params: Any, fixed: Any, batch: Batch
@@ -81,7 +87,7 @@ class Network:
         profile = gradient_profile(
             model.rnn.cell,
             lambda outputs: self._task.losses(model.answer(outputs), targets),
-            inputs,
+            model.read(inputs),
         )
         return jnp.mean(profile, axis=1)
 
@@ -97,5 +103,8 @@ def build_model(
         settings.hidden,
         task.out_features,
         every_step=task.every_step,
+        biased=task.biased,
+        tokens=task.tokens,
+        in_features=task.in_features,
         rngs=rngs,
     )

@@ -18,6 +18,15 @@ def one_rate(
     return RULES[settings.optimizer](settings.learning_rate)
 
 
+def clipped(
+    model: nnx.Module, settings: TrainingSettings
+) -> optax.GradientTransformation:
+    """One rule and one rate, after gradients that are too long have been shortened."""
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip), one_rate(model, settings)
+    )
+
+
 def slow_coordinates(
     model: nnx.Module, settings: TrainingSettings
 ) -> optax.GradientTransformation:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-Preset = Literal["quick", "paper"]
+Preset = Literal["quick", "paper", "sbo_rnn_100", "sbo_rnn_500", "h_detach"]
 MethodName = Literal[
     "rnn",
     "gru",
@@ -17,10 +17,14 @@ MethodName = Literal[
     "orthogonal_gru",
     "orthogonal_lstm",
     "spectral_gru",
+    "unprojected_gru",
     "nc_gru",
     "enrnn",
     "sbo_rnn",
     "h_detach",
+    "clipped_rnn",
+    "clipped_gru",
+    "clipped_lstm",
 ]
 # Methods that have an orthogonal matrix by the scaled Cayley transform.
 SCALED_CAYLEY: tuple[MethodName, ...] = (
@@ -47,6 +51,7 @@ USERS: Mapping[str, tuple[MethodName, ...]] = {
     "step_size": ("sbo_rnn",),
     "p_detach": ("h_detach",),
     "spectral_limit": ("spectral_gru",),
+    "clip": ("clipped_rnn", "clipped_gru", "clipped_lstm"),
 }
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
 LARGEST_RATE = 2.0**128  # rates are float32
@@ -59,7 +64,8 @@ class TrainingSettings:
     """Settings that every comparison shares.
 
     Attributes:
-        preset: where the other settings start; `paper` is the published setting.
+        preset: where the other settings start; `paper` is the published setting, others
+            are named after the method that they are about.
         methods: which methods to train.
         hidden: length of the hidden state.
         reflectors: Spectral-RNN: Householder reflectors on each side.
@@ -71,6 +77,7 @@ class TrainingSettings:
         step_size: SBO-RNN: of the descent that a time step is.
         p_detach: h-detach: the probability of stopping the gradient through h.
         spectral_limit: spectral GRU: largest singular value of its candidate matrix.
+        clip: clipped methods: the norm that longer gradients are shortened to.
         optimizer: of everything but the coordinates of orthogonal matrices, and of
             Spectral-RNN's.
         learning_rate: its rate.
@@ -91,6 +98,8 @@ class TrainingSettings:
             but for data sets, which are prepared where tensorflow-datasets keeps them.
         name: name of the run directory; that of the experiment if empty.
         force: start again, and drop the run of that name.
+        keep_going: let a seed whose loss becomes infinite or NaN fail by itself, and go
+            on with the others.
         needs: settings that mean nothing unless another one is set.
     """
 
@@ -107,6 +116,7 @@ class TrainingSettings:
     step_size: float = 1e-3
     p_detach: float = 0.25
     spectral_limit: float = 1.8
+    clip: float = 1.0
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3
     coordinate_learning_rate: float = 1e-4
@@ -122,6 +132,7 @@ class TrainingSettings:
     runs: Path = Path("runs")
     name: str = ""
     force: bool = False
+    keep_going: bool = False
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
@@ -140,7 +151,7 @@ class TrainingSettings:
                 found.append(
                     f"--{name} must lie between 0 and --hidden ({limit}), got {value}."
                 )
-        for name in ("radius", "save_every", "step_size", "spectral_limit"):
+        for name in ("radius", "save_every", "step_size", "spectral_limit", "clip"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 found.append(f"--{_flag(name)} must be at least 0, got {value}.")

@@ -15,6 +15,8 @@ class State(NamedTuple):
         rates: its learning rates, under the names of the settings.
         key: what training batches are drawn from; never used up.
         loss_sum: sum of the losses since the last measurement.
+        worst_loss: the largest of them; -inf if there is none.
+        largest_norm: the largest norm of a gradient since then, before any clipping.
         bad_step: the first step with a loss, or to a parameter, that was not finite;
             -1 if there was none.
         best_params: `params` at the best measurement.
@@ -29,6 +31,8 @@ class State(NamedTuple):
     rates: dict[str, Float[Array, ""]]
     key: Array
     loss_sum: Float[Array, ""]
+    worst_loss: Float[Array, ""]
+    largest_norm: Float[Array, ""]
     bad_step: Int[Array, ""]
     best_params: Any
     best_fixed: Any

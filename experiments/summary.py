@@ -1,12 +1,15 @@
 """The numbers of one training: what a row of the table says."""
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Float
 
 import gradstab as gs
 from experiments.methods import METHODS
@@ -22,6 +25,12 @@ class Summary:
         method: which one.
         scores: test score of each seed, of the parameters that validated best.
         best_steps: for each seed the steps taken by then.
+        diverged: how many seeds validated worse at last than before the first step, or
+            had a loss that was not finite.
+        worst_loss: for each seed the largest training loss of a step, the first third
+            of the training left out.
+        largest_norm: for each seed the largest norm of the gradient of a step, before
+            any clipping.
         parameters: how many numbers one model trains.
         seconds: for all seeds, compilation and measurements included.
         milliseconds_per_step: for all seeds, neither of the two included.
@@ -37,6 +46,9 @@ class Summary:
     method: MethodName
     scores: tuple[float, ...]
     best_steps: tuple[int, ...]
+    diverged: int
+    worst_loss: tuple[float, ...]
+    largest_norm: tuple[float, ...]
     parameters: int
     seconds: float
     milliseconds_per_step: float | None
@@ -62,8 +74,11 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the numbers for JSON, which has null for what is not finite."""
-        finite = [x if math.isfinite(x) else None for x in self.gradient]
-        return asdict(self) | {"gradient": finite}
+        fields = "gradient", "worst_loss", "largest_norm"
+        return asdict(self) | {
+            field: [x if math.isfinite(x) else None for x in getattr(self, field)]
+            for field in fields
+        }
 
     def quantities(self) -> dict[str, str]:
         """The rows of a table, each with its label."""
@@ -74,6 +89,9 @@ class Summary:
         }
         return {
             **(spread if len(self.scores) > 1 else {"one seed": f"{self.median:.4f}"}),
+            "seeds that diverged": f"{self.diverged} of {len(self.scores)}",
+            "largest loss, a third left out": f"{np.max(self.worst_loss):.2g}",
+            "largest gradient": f"{np.max(self.largest_norm):.2g}",
             "parameters": f"{self.parameters:,}",
             "seconds, with compilation": f"{self.seconds:.1f}",
             "milliseconds a step": _or_dash(self.milliseconds_per_step, ".2f"),
@@ -87,6 +105,8 @@ class Summary:
 
 NOTES = (
     "Scores: on the test set, of the parameters that scored best in validation.",
+    "Diverged: validates worse at last than untrained, or had a loss not finite.",
+    "Largest: of all steps and seeds; losses without the first third of the steps.",
     "‖∂L/∂hₜ‖: after training, mean over 64 validation sequences, median over seeds.",
     "Q: the orthogonal matrix of a cell; for Spectral-RNN its factors U and V.",
     "Singular values: how far they leave their interval. Both: worst of all seeds.",
@@ -99,10 +119,19 @@ def summarize(training: Training) -> Summary:
     orthogonality = [error for error, _ in found if error is not None]
     overshoots = [overshoot for _, overshoot in found]
     step = training.milliseconds_per_step
+    measured = training.measurements
+    late = [
+        one
+        for before, one in itertools.pairwise(measured)
+        if 3 * before.step >= measured[-1].step
+    ]
     return Summary(
         method=training.method,
         scores=tuple(map(float, training.scores)),
         best_steps=training.best_steps,
+        diverged=int(np.sum(training.diverged)),
+        worst_loss=largest([one.worst_loss for one in late or measured[1:]]),
+        largest_norm=largest([one.largest_norm for one in measured[1:]]),
         parameters=count_parameters(training.models[0]),
         seconds=training.seconds,
         milliseconds_per_step=training.milliseconds_per_step,
@@ -111,6 +140,11 @@ def summarize(training: Training) -> Summary:
         orthogonality=max(orthogonality, default=None),
         overshoot=max(overshoots, default=None),
     )
+
+
+def largest(values: Sequence[Float[np.ndarray, " seeds"]]) -> tuple[float, ...]:
+    """Returns the largest number of each seed; NaN if one is."""
+    return tuple(map(float, np.max(np.stack(values), axis=0)))
 
 
 def parametrizations(model: nnx.Module) -> list[gs.nn.Parametrization]:

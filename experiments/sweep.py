@@ -86,7 +86,10 @@ class SweepSettings:
         if self.experiment not in EXPERIMENTS:
             there = suggest(self.experiment, EXPERIMENTS)
             return [f"{self.experiment} is no experiment; {there}"]
-        problems = EXPERIMENTS[self.experiment].problems
+        experiment = EXPERIMENTS[self.experiment]
+        if self.preset not in experiment.presets:
+            return [f"--preset must be one of {', '.join(experiment.presets)}."]
+        problems = experiment.problems
         found = problems(self.base())
         if self.trials < 1:
             found.append(f"--trials must be at least 1, got {self.trials}.")

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from experiments.data.stream import BatchStream
 
-Batch = tuple[Float[Array, "batch time features"], Array]
+# Vectors (batch, time, features) or tokens (batch, time), and what is to be answered.
+Batch = tuple[Array, Any]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Task:
     Attributes:
         name: as on the command line.
         title: for the head of a table or a figure.
-        in_features: numbers read at each time step.
+        in_features: numbers read at each time step; of a vector if tokens are.
         out_features: numbers predicted.
         train: arrays that `draw` reads; empty if batches are generated.
         draw: pure function of a random key and `train` to a training batch.
@@ -35,6 +36,9 @@ class Task:
         stream: seed -> training batches read from disk, if they come from there and not
             from `draw`.
         every_step: whether predictions are asked for at every time step.
+        biased: whether the read-out has a bias.
+        tokens: how many different tokens there are to read; 0 if vectors are read.
+        link: what is reported of the mean of the scores.
         noted: what was drawn to make the task, for `run.json`.
     """
 
@@ -56,4 +60,7 @@ class Task:
     budget: str
     stream: Callable[[int], BatchStream] | None = None
     every_step: bool = False
+    biased: bool = True
+    tokens: int = 0
+    link: Callable[[Float[Array, ""]], Float[Array, ""]] = lambda mean: mean
     noted: Mapping[str, Any] = field(default_factory=dict)

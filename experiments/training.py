@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from experiments.fit import fit, stop_if_interrupted
 from experiments.learner import Learner
@@ -25,6 +25,8 @@ class Training:
         scores: for each seed the score of that model on the test set.
         best_steps: for each seed the steps taken by then.
         measurements: before the first step, then every `evaluate_every` steps.
+        diverged: for each seed whether it validates worse at last than before the first
+            step, or not at all.
         gradient: ‖∂L/∂h_t‖ after the last step, the mean over 64 validation sequences.
         seconds: see `Fit`.
         milliseconds_per_step: see `Fit`.
@@ -37,6 +39,7 @@ class Training:
     scores: Float[np.ndarray, " seeds"]
     best_steps: tuple[int, ...]
     measurements: list[Measurement]
+    diverged: Bool[np.ndarray, " seeds"]
     gradient: Float[np.ndarray, "seeds time"]
     seconds: float
     milliseconds_per_step: float | None
@@ -77,6 +80,7 @@ def train(
         scores=np.asarray(learner.evaluator.test(state)),
         best_steps=tuple(map(int, state.best_step)),
         measurements=done.measurements,
+        diverged=diverged(done.measurements, task),
         gradient=np.asarray(learner.evaluator.validate(state, settings.steps)[2]),
         seconds=done.seconds,
         milliseconds_per_step=done.milliseconds_per_step,
@@ -86,3 +90,9 @@ def train(
     )
     stop_if_interrupted(settings.steps, method, settings)
     return training
+
+
+def diverged(measured: list[Measurement], task: Task) -> Bool[np.ndarray, " seeds"]:
+    """Tells which seeds validate worse at last than at first, or not at all."""
+    first, last = measured[0].score, measured[-1].score
+    return ~(last >= first if task.higher_is_better else last <= first)
