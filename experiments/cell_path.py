@@ -105,9 +105,10 @@ def ratios(
         cell = gs.nn.LSTMCell(
             1,
             settings.hidden,
-            **{
-                gate: recurrent() for gate in ("input", "forget", "candidate", "output")
-            },
+            input=recurrent(),
+            forget=recurrent(),
+            candidate=recurrent(),
+            output=recurrent(),
             kernel_init=symmetric_uniform(limit),
             bias_init=symmetric_uniform(limit),
             rngs=rngs,
@@ -135,8 +136,8 @@ def run_cell_path(settings: CellPathSettings) -> Mapping[float, tuple[float, flo
         full, halved = ratios(scale, settings)
         found[scale] = float(np.median(full)), float(np.median(halved))
     print(
-        f"‖∂c_T/∂c_0‖ by the cells alone over that by all paths, n = {settings.hidden}, "
-        f"T = {settings.length}, median of {len(settings.seeds)} seeds"
+        "‖∂c_T/∂c_0‖ by the cells alone over that by all paths, "
+        f"n = {settings.hidden}, T = {settings.length}, median of {len(settings.seeds)} seeds"
     )
     print_table(
         ("weights up to", "all paths", "those through h halved"),

@@ -203,8 +203,8 @@ def run_deep_mlp(settings: DeepMlpSettings) -> Mapping[tuple[str, int], np.ndarr
     }
     print(
         f"8×8 digits, {settings.activation}, width {settings.width}, "
-        f"{settings.steps:,} steps of Adam at {settings.rate:g}: test accuracy, median (lowest .. highest) of "
-        f"{len(settings.seeds)} seeds"
+        f"{settings.steps:,} steps of Adam at {settings.rate:g}: test accuracy, "
+        f"median (lowest .. highest) of {len(settings.seeds)} seeds"
     )
     print_table(
         ("layers", *ways),
