@@ -137,7 +137,8 @@ def run_cell_path(settings: CellPathSettings) -> Mapping[float, tuple[float, flo
         found[scale] = float(np.median(full)), float(np.median(halved))
     print(
         "‖∂c_T/∂c_0‖ by the cells alone over that by all paths, "
-        f"n = {settings.hidden}, T = {settings.length}, median of {len(settings.seeds)} seeds"
+        f"n = {settings.hidden}, T = {settings.length}, "
+        f"median of {len(settings.seeds)} seeds"
     )
     print_table(
         ("weights up to", "all paths", "those through h halved"),

@@ -9,7 +9,9 @@ thousand batches of 20. `quick` has T = 100 and 68 hidden units of which 22 have
 
 The preset `h_detach` is about the training, not the task: five symbols, Adam at 5e-3,
 an LSTM with and without h-detach (Arpit et al., ICLR 2019, arXiv:1810.03023), whose
-authors report that the LSTM is unstable without the clipping of gradients.
+authors report that the LSTM is unstable without the clipping of gradients. All numbers
+start uniform in ±1/√n, as theirs; from Flax's start, with a read-out of zeros, the LSTM
+stays at the baseline and calm.
 
 What differs: sequences are drawn anew for each batch and never seen twice, and every
 method starts from the same answer to everything. All are trained by RMSprop but in
@@ -83,6 +85,7 @@ PRESETS: Mapping[Preset, CopyingSettings] = {
         learning_rate=5e-3,
         batch=32,
         steps=3000,
+        uniform=True,
         symbols=5,
     ),
 }
@@ -140,23 +143,23 @@ def copying_checks(
 
 def steadiness(task: Task, lstm: Summary, h_detach: Summary) -> Sequence[Check]:
     """Tests whether h-detach trains without the spikes of the LSTM."""
-    spikes, calm = min(lstm.worst_loss), max(h_detach.worst_loss)
-    longest, shorter = np.median(lstm.largest_norm), np.median(h_detach.largest_norm)
+    # NaN is the worst of losses.
+    spikes, calm = np.max(lstm.worst_loss), np.max(h_detach.worst_loss)
+    longest, shorter = np.max(lstm.largest_norm), np.max(h_detach.largest_norm)
     return [
         Check(
-            "after a third of the steps the loss of the LSTM passes three baselines "
-            "in every seed",
-            spikes > 3 * task.baseline,
-            f"at least {spikes:.3g}, baseline {task.baseline:.3g}",
+            "after a third of the steps the loss of the LSTM passes three baselines",
+            not spikes <= 3 * task.baseline,
+            f"up to {spikes:.3g}, baseline {task.baseline:.3g}",
         ),
         Check(
-            "that of h-detach stays below one and a half",
-            calm < 1.5 * task.baseline,
-            f"at most {calm:.3g}",
+            "that of h-detach stays below one and a half in every seed",
+            bool(calm < 1.5 * task.baseline),
+            f"up to {calm:.3g}",
         ),
         Check(
-            "its longest gradient is at most a third of the LSTM's, in the median",
-            bool(shorter <= longest / 3),
+            "its longest gradient is at most a third of the LSTM's",
+            bool(np.isfinite(shorter)) and not shorter > longest / 3,
             f"{shorter:.3g} against {longest:.3g}",
         ),
     ]

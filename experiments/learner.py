@@ -145,7 +145,7 @@ class Learner:
             optimizer=optimizer,
             loss_sum=state.loss_sum + value,
             worst_loss=jnp.maximum(state.worst_loss, value),
-            largest_norm=jnp.maximum(state.largest_norm, optax.global_norm(gradient)),
+            largest_norm=jnp.maximum(state.largest_norm, optax.tree.norm(gradient)),
             bad_step=jnp.where(is_first_bad, number, state.bad_step),
         )
 

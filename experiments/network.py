@@ -9,10 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 import gradstab as gs
+from experiments.cells import symmetric_uniform
 from experiments.gradient_profile import gradient_profile
 from experiments.methods import METHODS
 from experiments.sequence_model import SequenceModel
-from experiments.settings import MethodName, TrainingSettings
+from experiments.settings import USERS, MethodName, TrainingSettings
 from experiments.task import Batch, Task
 
 # Sequences, and numbers answered: those of all sequences at once are in memory.
@@ -98,7 +99,7 @@ def build_model(
     """Builds the untrained model of one seed."""
     rngs = nnx.Rngs(key)
     cell = METHODS[method].cell(task.in_features, settings, rngs)
-    return SequenceModel(
+    model = SequenceModel(
         cell,
         settings.hidden,
         task.out_features,
@@ -108,3 +109,13 @@ def build_model(
         in_features=task.in_features,
         rngs=rngs,
     )
+    if settings.uniform and method in USERS["uniform"]:
+        start_uniform(model, settings.hidden**-0.5, rngs)
+    return model
+
+
+def start_uniform(model: nnx.Module, limit: float, rngs: nnx.Rngs) -> None:
+    """Draws every parameter anew, uniform in (-limit, limit)."""
+    draw = symmetric_uniform(limit)
+    params = nnx.state(model, nnx.Param)
+    nnx.update(model, jax.tree.map(lambda x: draw(rngs.params(), x.shape), params))

@@ -51,6 +51,7 @@ USERS: Mapping[str, tuple[MethodName, ...]] = {
     "step_size": ("sbo_rnn",),
     "p_detach": ("h_detach",),
     "spectral_limit": ("spectral_gru",),
+    "uniform": ("lstm", "clipped_lstm", "h_detach"),
     "clip": ("clipped_rnn", "clipped_gru", "clipped_lstm"),
 }
 MOST_STEPS = 2**31 - 1  # steps are counted in int32
@@ -77,6 +78,8 @@ class TrainingSettings:
         step_size: SBO-RNN: of the descent that a time step is.
         p_detach: h-detach: the probability of stopping the gradient through h.
         spectral_limit: spectral GRU: largest singular value of its candidate matrix.
+        uniform: LSTMs: whether all weights and biases start uniform in ±1/√n, n being
+            `hidden`, the read-out's too, in the place of Flax's start.
         clip: clipped methods: the norm that longer gradients are shortened to.
         optimizer: of everything but the coordinates of orthogonal matrices, and of
             Spectral-RNN's.
@@ -116,6 +119,7 @@ class TrainingSettings:
     step_size: float = 1e-3
     p_detach: float = 0.25
     spectral_limit: float = 1.8
+    uniform: bool = False
     clip: float = 1.0
     optimizer: OptimizerName = "adam"
     learning_rate: float = 1e-3

@@ -66,7 +66,7 @@ def sequences_of_text(
     def draw(key: Array, stream: Array) -> Batch:
         last = stream.shape[0] - length
         starts = jax.random.randint(key, (settings.batch, 1), 0, last)
-        symbols = stream[starts + jnp.arange(length + 1)]
+        symbols = stream[starts + jnp.arange(length + 1)[None]]
         return symbols[:, :-1], Weighted(
             symbols[:, 1:], jnp.ones((settings.batch, length))
         )

@@ -1,24 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from experiments.adding import PRESETS, AddingSettings, adding_checks, adding_task
-from experiments.summary import Summary
+from tests.experiments.summaries import summary
 
 TASK = adding_task(AddingSettings(length=4, validation_sequences=1, test_sequences=1))
-
-
-def summary(method, *scores):
-    return Summary(
-        method=method,
-        scores=scores,
-        best_steps=(1,) * len(scores),
-        parameters=1,
-        seconds=1.0,
-        milliseconds_per_step=1.0,
-        waiting=0.01,
-        gradient=(1e-5, 1.0),
-        orthogonality=None,
-        overshoot=None,
-    )
 
 
 @pytest.mark.parametrize(
@@ -48,3 +35,19 @@ def test_judges_nothing_without_both():
 
 def test_the_paper_preset_is_the_whole_budget():
     assert adding_task(PRESETS["paper"]).budget.startswith("100%")
+
+
+@pytest.mark.parametrize(("error", "met"), [(0.001, True), (0.1, False)])
+def test_judges_sbo_rnn_too(error, met):
+    found = adding_checks(
+        TASK, {"rnn": summary("rnn", 0.166), "sbo_rnn": summary("sbo_rnn", error)}
+    )
+    assert [check.met for check in found] == [met, True]
+
+
+def test_sbo_rnn_has_the_same_settings_at_both_lengths():
+    short, long = PRESETS["sbo_rnn_100"], PRESETS["sbo_rnn_500"]
+    assert (short.length, long.length) == (100, 500)
+    assert replace(short, preset="quick", length=1) == replace(
+        long, preset="quick", length=1
+    )

@@ -16,7 +16,8 @@ def made_up(seeds):
     count = len(seeds)
     rows = np.arange(1.0, count + 1)
     measurements = [
-        Measurement(step, rows, rows / (step + 10), rows, rows) for step in (0, 4)
+        Measurement(step, rows, rows, rows, rows / (step + 10), rows, rows)
+        for step in (0, 4)
     ]
     gradient = np.outer(rows, 10.0 ** np.arange(-50, 4, 9))
     trainings: dict[MethodName, Training] = {
@@ -26,6 +27,7 @@ def made_up(seeds):
             scores=rows,
             best_steps=(4,) * count,
             measurements=measurements,
+            diverged=np.zeros(count, bool),
             gradient=gradient,
             seconds=1.0,
             milliseconds_per_step=1.0,

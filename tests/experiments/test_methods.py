@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,7 +9,9 @@ import pytest
 from flax import nnx
 
 from experiments.adding import AddingSettings
+from experiments.copying import CopyingSettings, copying_task
 from experiments.methods import METHODS
+from experiments.network import build_model
 from experiments.sequence_model import SequenceModel
 
 SETTINGS = AddingSettings(hidden=6, reflectors=3, negatives=2, short=2, rank=3)
@@ -88,3 +91,34 @@ def test_the_candidate_of_the_spectral_gru_keeps_its_limit():
     cell = moved.rnn.cell
     np.testing.assert_allclose(cell.candidate(), 1.8 * np.eye(6), atol=1e-5)
     np.testing.assert_array_equal(cell.reset(), model.rnn.cell.reset())
+
+
+@pytest.mark.parametrize("method", ["clipped_rnn", "clipped_gru", "clipped_lstm"])
+def test_clipped_methods_shorten_long_gradients_alone(method):
+    settings = AddingSettings(
+        hidden=6, optimizer="sgd", learning_rate=1.0, clip=0.5, methods=(method,)
+    )
+    rngs = nnx.Rngs(0)
+    model = SequenceModel(METHODS[method].cell(2, settings, rngs), 6, 1, rngs=rngs)
+    params = nnx.state(model, nnx.Param)
+    optimizer = METHODS[method].optimizer(model, settings)
+    ones = jax.tree.map(jnp.ones_like, params)
+    norm = float(optax.tree.norm(ones))
+    for wanted, kept in ((0.25, 0.25), (4.0, 0.5)):
+        gradient = jax.tree.map(lambda x, scale=wanted / norm: scale * x, ones)
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+        assert float(optax.tree.norm(updates)) == pytest.approx(kept, rel=1e-5)
+
+
+def test_the_start_of_h_detach_is_uniform_everywhere():
+    settings = CopyingSettings(hidden=64, uniform=True)
+    task = copying_task(replace(settings, validation_sequences=1, test_sequences=1))
+    for method in ("lstm", "h_detach"):
+        model = build_model(task, method, settings, jax.random.key(0))
+        for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)):
+            assert float(jnp.max(jnp.abs(leaf))) <= 1 / 8
+            assert float(jnp.std(leaf)) == pytest.approx(1 / 8 / 3**0.5, rel=0.4)
+    plain = build_model(
+        task, "lstm", replace(settings, uniform=False), jax.random.key(0)
+    )
+    np.testing.assert_array_equal(plain.readout.kernel[...], 0)

@@ -11,15 +11,11 @@ from experiments.parenthesis import (
 )
 from experiments.settings import MethodName
 from experiments.summary import Summary
+from tests.experiments.summaries import summary
 
 TASK = parenthesis_task(
     ParenthesisSettings(length=12, validation_sequences=4, test_sequences=50)
 )
-
-
-def summary(method, scores, defect=None):
-    steps = (1,) * len(scores)
-    return Summary(method, scores, steps, 1, 1.0, 1.0, 0.0, (1.0,), defect, None)
 
 
 def test_knowing_the_counts_has_no_loss():
@@ -48,8 +44,8 @@ def test_the_baseline_is_the_best_constant_answer():
 )
 def test_judges_every_seed_and_the_defect(scores, defect, met):
     found: dict[MethodName, Summary] = {
-        "gru": summary("gru", (0.04, 0.04)),
-        "nc_gru": summary("nc_gru", scores, defect),
+        "gru": summary("gru", 0.04, 0.04),
+        "nc_gru": summary("nc_gru", *scores, orthogonality=defect),
     }
     assert tuple(check.met for check in parenthesis_checks(TASK, found)) == met
     assert parenthesis_checks(TASK, {"gru": found["gru"]}) == []

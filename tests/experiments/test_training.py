@@ -81,8 +81,11 @@ def test_measures_before_the_first_step_and_after_each_stretch(whole, method):
     first, *_, last = training.measurements
     assert first.score[0] == first.score[1]
     assert len({first.score[0], last.score[0], last.score[1]}) == 3
-    assert np.all(np.isnan(first.loss))
-    assert np.all(np.isfinite(last.loss))
+    for name in ("loss", "worst_loss", "largest_norm"):
+        assert np.all(np.isnan(getattr(first, name)))
+        assert np.all(np.isfinite(getattr(last, name)))
+    assert np.all(last.worst_loss > last.loss)
+    assert not np.any(training.diverged)
 
 
 @pytest.mark.parametrize("method", ["rnn", "spectral_rnn"])
@@ -394,6 +397,37 @@ def test_parameters_that_are_not_finite_are_never_the_best():
     assert int(state.best_step[0]) == 0
     for leaf in jax.tree.leaves(state.best_params):
         assert np.all(np.isfinite(leaf))
+
+
+def test_a_seed_that_diverges_fails_alone_if_others_are_to_go_on(tmp_path, monkeypatch):
+    settings = {"steps": 6, "keep_going": True}
+    sound = run(tmp_path / "sound", **settings)
+
+    start_one = Learner.start
+
+    def start(learner, chosen):
+        state = start_one(learner, chosen)
+        spoilt = jax.tree.map(lambda x: x.at[0].set(jnp.nan), state.params)
+        return state._replace(params=spoilt)
+
+    monkeypatch.setattr(Learner, "start", start)
+    with pytest.raises(NonFiniteLossError):
+        run(tmp_path / "strict", steps=6)
+    found = run(tmp_path / "spoilt", **settings)
+    np.testing.assert_array_equal(found.diverged, [True, False])
+    assert np.isnan(found.measurements[-1].score[0])
+    for one, other in zip(found.measurements, sound.measurements, strict=True):
+        for mine, its in zip(one[1:], other[1:], strict=True):
+            np.testing.assert_array_equal(mine[1], its[1])
+    assert found.scores[1] == sound.scores[1]
+
+
+def test_ending_worse_than_untrained_is_diverging(tmp_path):
+    found = run(tmp_path, learning_rate=1e4, keep_going=True)
+    np.testing.assert_array_equal(found.diverged, True)
+    # The untrained state stays the best.
+    assert found.best_steps == (0, 0)
+    assert np.all(np.isfinite(found.scores))
 
 
 def test_names_the_seed_whose_number_is_not_finite():
