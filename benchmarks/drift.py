@@ -8,6 +8,7 @@ is the relative error of the state after T steps, the median over sequences.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,12 @@ KINDS: dict[str, Callable[..., nnx.RNNCellBase]] = {
     "OrthogonalCell": gs.nn.OrthogonalCell,
     "SpectralRNNCell": gs.nn.SpectralRNNCell,
     "GRUCell": gs.nn.GRUCell,
+    "SpectralGRUCell": gs.nn.SpectralGRUCell,
+    "NCGRUCell": gs.nn.NCGRUCell,
     "LSTMCell": gs.nn.LSTMCell,
+    "HDetachLSTMCell": gs.nn.HDetachLSTMCell,
+    "ENRNNCell": partial(gs.nn.ENRNNCell, short_features=32),
+    "SBORNNCell": gs.nn.SBORNNCell,
 }
 LENGTHS = (10, 100, 1000)
 FEATURES = 4
@@ -70,6 +76,8 @@ def drift(
             {"param_dtype": jnp.float32, "dtype": dtype},
         )
     )
+    for cell in (exact, low):
+        cell.eval()
     # The same weights, rounded: the coordinates of the one are those of the other.
     rounded = jax.tree.map(
         lambda x, like: x.astype(like.dtype), nnx.state(exact), nnx.state(low)

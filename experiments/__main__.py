@@ -68,6 +68,26 @@ Command = (
     | CellPathSettings
     | TrainingSettings
 )
+DEMO = ("demo", "adding and pixel_digits, small", "", "3 min", "")
+# These print a table and keep no run.
+STANDALONE = (
+    (
+        "cell_path",
+        "gradient by an LSTM's cells alone",
+        "-",
+        "1 min",
+        "Arpit et al. 2019",
+    ),
+    (
+        "deep_mlp",
+        "depth with and without the SVD",
+        "digits",
+        "2 min",
+        "Zhang et al. 2018",
+    ),
+    ("neumann_drift", "three rules for a series", "-", "1 min", "Mucllari et al. 2024"),
+    ("vhct", "regret of bandits on functions", "-", "6 min", "Li et al. 2023"),
+)
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
     DataError: 2,
@@ -210,14 +230,16 @@ def asked_preset(arguments: Sequence[str]) -> Any:
 
 def print_catalog(runs: Path) -> None:
     """Prints a line for each experiment."""
-    demo = "demo", "adding and pixel_digits, small", "", "3 min", ""
     rows = [
         (name, found.summary, found.data, found.duration, found.paper)
         for name, found in EXPERIMENTS.items()
     ]
     print_table(
         ("name", "what it shows", "data", "quick takes", "paper", "last result"),
-        [(*row, last(runs, row[0])) for row in (demo, *rows)],
+        [
+            *((*row, last(runs, row[0])) for row in (DEMO, *rows)),
+            *((*row, "-") for row in STANDALONE),
+        ],
     )
 
 

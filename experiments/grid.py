@@ -79,7 +79,9 @@ class GridSettings:
             return [f"--preset must be one of {', '.join(experiment.presets)}."]
         if not self.rates or len(set(self.rates)) < len(self.rates):
             return ["--rates must be given without repeats, at least one."]
-        found = [line for rate in self.rates for line in self.at(rate).problems()]
+        found = [
+            line for rate in self.rates for line in experiment.problems(self.at(rate))
+        ]
         return list(dict.fromkeys(found))
 
 

@@ -42,7 +42,9 @@ def test_help_of_a_preset_shows_its_values(capsys):
 def test_list_names_every_experiment(tmp_path, capsys):
     assert main(["list", "--runs", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["demo", *EXPERIMENTS]
+    names = [line.split()[0] for line in lines[1:]]
+    others = ["cell_path", "deep_mlp", "neumann_drift", "vhct"]
+    assert names == ["demo", *EXPERIMENTS, *others]
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys):
@@ -63,6 +65,9 @@ def test_an_unknown_command_suggests_the_nearest(capsys):
         (["adding", "--methods", "rnn", "--radius", "0.1"], "--radius changes nothing"),
         (["adding", "--data-dir", "."], "--data-dir changes nothing"),
         (["pixel_mnist", "--permutation-seed", "1"], "without --permuted"),
+        (["adding", "--preset", "h_detach"], "one of quick, paper, sbo_rnn_100,"),
+        (["sweep", "adding", "--preset", "h_detach"], "--preset must be one of quick"),
+        (["copying", "--methods", "rnn", "--uniform"], "--uniform changes nothing"),
         (["sweep", "copying", "--data-dir", "."], "--data-dir changes nothing"),
         (
             ["sweep", "adding", "--method", "gru", "--over", "negatives=0..4"],
