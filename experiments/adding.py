@@ -19,8 +19,9 @@ before Spectral-RNN does.
 
 The presets `sbo_rnn_100` and `sbo_rnn_500` are those of SBO-RNN (Zhang et al., NeurIPS
 2021), which has the same settings for both lengths and no clipping: a rank of 8, a step
-size and a rate of its authors, and fewer hidden units. In 3,000 steps it solves T = 100
-and T = 500; the tanh RNN neither.
+size and a rate of its authors, and fewer hidden units. In 3,000 steps its median error
+is 0.0000 at T = 100 (0.0012 at most) and 0.0041 at T = 500 (0.0054); that of the tanh
+RNN is 0.1644 and 0.1671.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,6 +8,9 @@ values of every weight near 1 does. Here digits of 8×8 pixels are read at once 
 rate. The plain ones start as Flax's layers do, or larger by √2 (He, Zhang, Ren & Sun,
 ICCV 2015).
 
+What came out, as the median test accuracy of three seeds at 10, 40 and 60 layers: SVD
+0.967, 0.972, 0.972; plain 0.967, 0.169, 0.100; He's start 0.961, 0.161, 0.092.
+
 The claim is about tanh, whose slope at 0 is 1. With `--activation leaky_relu`, which
 halves what it is given, the singular values lie near √2; then He's start, which is made
 for it, trains 60 layers too, and the SVD has no advantage.

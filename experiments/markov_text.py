@@ -8,6 +8,10 @@ two, by gradient descent on the sum over 35 time steps, as theirs. The unproject
 is the same cell without the projection; neither it nor the read-out has a bias. A run
 has diverged when it ends worse than it began.
 
+What came out, for seeds 0, 1 and 2 at the rate of 0.47: GRU and unprojected GRU diverge
+in all three, the spectral GRU and a GRU with gradients clipped at 5 in none; their test
+perplexities are 7.63 and 5.62.
+
 The rate is chosen for the claim, and the window is narrow: at 0.44 the unprojected GRU
 diverges in half of the seeds, at 0.5 the spectral GRU too, since the read-out becomes
 unstable by itself. At the rates where both train, the unprojected one is ahead, and so
@@ -123,7 +127,7 @@ MARKOV_TEXT = Experiment(
     summary="the next symbol of a toy text, at a rate where gradients explode",
     paper="Kanai et al. 2017",
     data="generated",
-    duration="4 min",
+    duration="2 min",
     presets=PRESETS,
     task=markov_text_task,
     checks=markov_text_checks,

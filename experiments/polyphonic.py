@@ -8,6 +8,11 @@ gradient descent at a rate of 0.1; their table was not to be had.
 What differs: pieces are cut into sequences of 100 time steps to be trained on, each of
 which starts from nothing; validation and test read whole pieces. The loss of a sequence
 is its mean over time. `--collection` names one of the other three collections.
+
+What came out of `quick` on Nottingham, as the median test negative log-likelihood of a
+time step, seeds 0, 1 and 2, 22.7 passes with 64 hidden units: tanh RNN 4.88, GRU 4.90,
+clipped GRU 4.94, spectral GRU 5.03, LSTM 5.25. At this rate nothing diverges, and
+nothing is gained by the constraint.
 """
 
 from collections.abc import Mapping, Sequence
