@@ -1,6 +1,6 @@
 """The contract of a recurrent cell."""
 
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_param_dtype
+from gradstab.nn._materialize import materialize
 from gradstab.nn._methods import overrides
 
 
@@ -80,6 +81,10 @@ class RecurrentCell(nnx.RNNCellBase):
     def draws(self) -> bool:
         """Whether `RNN` draws for it: by default, whether it overrides `draw`."""
         return overrides(type(self), RecurrentCell, "draw")
+
+    def built(self) -> Self:
+        """Returns the cell as `RNN` runs it over a sequence: its matrices built."""
+        return materialize(self)
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Any]:
         """Advances one time step.
