@@ -391,6 +391,52 @@ def test_holds_the_candidate_of_a_gated_unit():
     np.testing.assert_array_equal(moved.reset(), cell.reset())
 
 
+def train(cell, *rules, seed=1) -> Any:
+    """Takes 200 steps of AdamW with decay; returns the cell and the last loss."""
+    inputs, targets = random_matrix(seed, (2, 4, 6, 8), "float32")
+    graph, params, rest = nnx.split(cell, nnx.Param, ...)
+    optimizer = cast(Any, optax.chain(optax.adamw(1e-2, weight_decay=0.1), *rules))
+
+    def loss(params):
+        outputs = gs.nn.RNN(nnx.merge(graph, params, rest))(inputs[..., :2])
+        return jnp.mean((outputs - 2 * targets) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    start = params, optimizer.init(params)
+    run = jax.jit(lambda start: jax.lax.scan(step, start, length=200))
+    (params, _), losses = run(start)
+    assert np.all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+    return nnx.merge(graph, params, rest)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_the_candidate_of_a_gated_unit_stays_within_the_limit_under_adamw(rank):
+    cell = gs.nn.SpectralGRUCell(2, 8, rngs=nnx.Rngs(0))
+    mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: "candidate" in jax.tree_util.keystr(path[:1]),
+        nnx.state(cell, nnx.Param),
+    )
+    trained = train(cell, optax.masked(project_spectral_norm(1.1, rank=rank), mask))
+    assert 1.05 < norm(trained.candidate()) <= 1.1 + 1e-4
+
+
+@pytest.mark.parametrize("method", ["gradient", "heavy_ball", "nesterov"])
+def test_a_cell_that_descends_stays_finite_under_adamw(method):
+    turn = gs.nn.Cayley((8, 8), rngs=nnx.Rngs(0))
+    cell = gs.nn.SBORNNCell(
+        2, 8, method=method, step_size=0.1, recurrent=turn, rngs=nnx.Rngs(0)
+    )
+    trained = train(cell)
+    assert float(trained.relative_step_size()) == pytest.approx(0.4, abs=1e-5)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
