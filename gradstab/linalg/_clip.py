@@ -141,7 +141,9 @@ def _shrink(maximum: float, matrix: Array, factors: Factors, scale: Array) -> Ar
 
 @_shrink.defjvp
 def _shrink_jvp(
-    maximum: float, primals: tuple[Array, Factors, Array], tangents: tuple[Array, ...]
+    maximum: float,
+    primals: tuple[Array, Factors, Array],
+    tangents: tuple[Array, Factors, Array],
 ) -> tuple[Array, Array]:
     matrix, factors, scale = primals
     basis, values, right = factors
@@ -204,7 +206,7 @@ def _gain(gram: Array, values: Array, vectors: Array, limit: Array) -> Array:
     identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
     excess = gram / (limit**2).astype(gram.dtype) - identity
     ratios = values / limit
-    signed = scale_columns(vectors, jnp.where(ratios > 1, 1, -1))
+    signed = scale_columns(vectors, jnp.where(ratios > 1, 1.0, -1.0))
     sign = polar_of_factors(excess, signed, jnp.abs(ratios**2 - 1), vectors)
     raised = identity + product((identity + sign) / 2, excess)
     return _inverse_root(raised, vectors, jnp.maximum(ratios, 1))

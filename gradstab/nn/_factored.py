@@ -41,7 +41,7 @@ class Factored(nnx.Module):
 
     def __call__(self) -> Inexact[Array, "n n"]:
         """Returns the matrix."""
-        return jnp.diag(self.diagonal()) + jnp.matmul(
+        return jnp.diag(self.diagonal[...]) + jnp.matmul(
             self.columns(), self.rows(), precision=jax.lax.Precision.HIGHEST
         )
 

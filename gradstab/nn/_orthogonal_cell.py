@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -92,7 +92,7 @@ class OrthogonalCell(ElmanCell):
         )
         self.recurrent = self.check_recurrent("recurrent", recurrent)
 
-    def built(self) -> Self:
+    def built(self) -> Any:
         """Returns the cell with R built, as factors where these are cheaper."""
         # Another step would not know what to do with factors.
         keeps = self.keeps_equations_of(OrthogonalCell)
@@ -135,7 +135,7 @@ class OrthogonalCell(ElmanCell):
     ) -> Hidden:
         """Applies φ to the sum of what the factors and the diagonal make of h."""
         assert isinstance(self.recurrent, Factored)
-        diagonal = self.recurrent.diagonal().astype(carry.dtype)
+        diagonal = self.recurrent.diagonal[...].astype(carry.dtype)
         product = carry * jnp.broadcast_to(diagonal, carry.shape) + products[1]
         return self.activate(carry, (product,), projected)
 

@@ -1,6 +1,6 @@
 """The contract of a recurrent cell."""
 
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ class RecurrentCell(nnx.RNNCellBase):
         """Whether `RNN` draws for it: by default, whether it overrides `draw`."""
         return overrides(type(self), RecurrentCell, "draw")
 
-    def built(self) -> Self:
+    def built(self) -> Any:
         """Returns the cell as `RNN` runs it over a sequence: its matrices built."""
         return materialize(self)
 

@@ -215,7 +215,7 @@ def test_both_directions_and_two_layers_respect_lengths(make):
     upper = gs.nn.RNN(make(features=2 * HIDDEN), rngs=rngs)
 
     def stacked(inputs, **options):
-        return upper(lower(inputs, **options), **options)
+        return upper(jnp.asarray(lower(inputs, **options)), **options)
 
     inputs = draw(2, STEPS, FEATURES)
     outputs = stacked(inputs.at[0, 3:].set(jnp.nan), seq_lengths=lengths)
