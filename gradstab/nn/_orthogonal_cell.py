@@ -92,10 +92,10 @@ class OrthogonalCell(ElmanCell):
         )
         self.recurrent = self.check_recurrent("recurrent", recurrent)
 
-    def built(self) -> Any:
+    def _built(self) -> Any:
         """Returns the cell with R built, as factors where these are cheaper."""
         # Another step would not know what to do with factors.
-        keeps = self.keeps_equations_of(OrthogonalCell)
+        keeps = method_of(type(self), "keeps_equations_of")(self, OrthogonalCell)
 
         def replace(path: tuple[Any, ...], node: Any) -> Any:
             return factored(node) if keeps and path == ("recurrent",) else node

@@ -82,8 +82,9 @@ class RecurrentCell(nnx.RNNCellBase):
         """Whether `RNN` draws for it: by default, whether it overrides `draw`."""
         return overrides(type(self), RecurrentCell, "draw")
 
-    def built(self) -> Any:
+    def _built(self) -> Any:
         """Returns the cell as `RNN` runs it over a sequence: its matrices built."""
+        # Private, because `nnx.tabulate` jits whatever is not.
         return materialize(self)
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Any]:

@@ -117,7 +117,7 @@ class RNN(nnx.Module):
         rngs = self.rngs if rngs is None else rngs
 
         cell = self.cell
-        cell = cell.built() if isinstance(cell, RecurrentCell) else materialize(cell)
+        cell = cell._built() if isinstance(cell, RecurrentCell) else materialize(cell)
         inputs = jnp.asarray(inputs)
         axes = inputs.ndim - cell.num_feature_axes
         if axes < 1:

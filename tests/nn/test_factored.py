@@ -123,8 +123,16 @@ def test_a_cell_with_a_kernel_of_its_own_gets_the_built_matrix():
 
     matrix = make(dtype=jnp.float32)
     turned = Turned(3, SIZE, recurrent=matrix, rngs=nnx.Rngs(1))
-    assert isinstance(turned.built().recurrent, gs.nn.Materialized)
-    assert isinstance(cell_of(matrix).built().recurrent, Factored)
+    assert isinstance(turned._built().recurrent, gs.nn.Materialized)
+    assert isinstance(cell_of(matrix)._built().recurrent, Factored)
+
+
+def test_can_be_tabulated():
+    rnn = gs.nn.RNN(cell_of(make(dtype=jnp.float32)))
+    table = nnx.tabulate(
+        rnn, jnp.ones((2, 4, 3)), console_kwargs={"force_terminal": False}
+    )
+    assert "Total Parameters: 1,536 " in str(table)
 
 
 def test_low_precision_products_keep_the_state_in_float32():
