@@ -141,18 +141,23 @@ def _shrink(maximum: float, matrix: Array, factors: Factors, scale: Array) -> Ar
 
 @_shrink.defjvp
 def _shrink_jvp(
-    maximum: float, primals: tuple[Array, Factors, Array], tangents: tuple[Array, ...]
+    maximum: float,
+    primals: tuple[Array, Factors, Array],
+    tangents: tuple[Array, Factors, Array],
 ) -> tuple[Array, Array]:
     matrix, factors, scale = primals
     basis, values, right = factors
     limit = maximum / scale
-    gains = jnp.where(values > limit, limit / _nonzero(values), 1)
-    slopes = _gain_slopes(values, limit).astype(basis.dtype)
+    nonzero = _nonzero(values)
+    gains = jnp.where(values > limit, maximum / nonzero / scale, 1)
+    left = scale_columns(basis, 1 / nonzero)
+    slopes = _gain_slopes(values, maximum, scale)
+    own, cross = (x.astype(basis.dtype) for x in slopes)
 
     def tangent(change: Array) -> Array:
         rotated = product(change, right)
-        inner = product(basis.mT.conj(), rotated)
-        inner = product(basis, slopes * (inner + inner.mT.conj()))
+        inner = product(left.mT.conj(), rotated)
+        inner = product(left, own * inner + cross * inner.mT.conj())
         return product(scale_columns(rotated, gains) + inner, right.mT.conj())
 
     def shrink(matrix: Array) -> Array:
@@ -166,19 +171,31 @@ def _shrink_jvp(
     )
 
 
-def _gain_slopes(values: Array, limit: Array) -> Array:
-    """Divided differences of h(s²) = min(1, limit / s) over all pairs of squares."""
+def _gain_slopes(values: Array, maximum: float, scale: Array) -> tuple[Array, Array]:
+    """Divided differences of h(s²) = min(1, maximum / (s scale)) over pairs of squares.
+
+    Returns:
+        Them times the square of the first value of each pair, and times the product of
+        both: ratios, which no scale takes out of range.
+    """
+    limit = maximum / scale
     outside = values > limit
     nonzero = _nonzero(values)
-    high = jnp.maximum(nonzero[:, None], nonzero[None, :])
-    low = jnp.minimum(nonzero[:, None], nonzero[None, :])
-    # Each is written so that no two close numbers are subtracted but for the ratio
-    # (limit - high) / (high - low), which lies in [-1, 0].
-    both = -limit / (high * low * (high + low))
-    mixed = (limit - high) / jnp.where(high > low, high - low, 1)
-    mixed = mixed / (high * (high + low))
-    one = jnp.where(outside[:, None] | outside[None, :], mixed, 0)
-    return jnp.where(outside[:, None] & outside[None, :], both, one)
+    first, second = nonzero[:, None], nonzero[None, :]
+    high, low = jnp.maximum(first, second), jnp.minimum(first, second)
+    share = first / (first + second)
+    # No two close numbers are subtracted but for this ratio, which lies in [-1, 0].
+    mixed = (limit - high) / _nonzero(high - low)
+
+    def choose(both: Array, one: Array) -> Array:
+        any_outside = outside[:, None] | outside[None, :]
+        all_outside = outside[:, None] & outside[None, :]
+        return jnp.where(all_outside, both, jnp.where(any_outside, one, 0))
+
+    # The limit itself may underflow.
+    own = choose(-maximum / second / scale * share, mixed * (first / high) * share)
+    cross = choose(-maximum / (first + second) / scale, mixed * (low / (high + low)))
+    return own, cross
 
 
 def _gain(gram: Array, values: Array, vectors: Array, limit: Array) -> Array:
@@ -189,7 +206,7 @@ def _gain(gram: Array, values: Array, vectors: Array, limit: Array) -> Array:
     identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
     excess = gram / (limit**2).astype(gram.dtype) - identity
     ratios = values / limit
-    signed = scale_columns(vectors, jnp.where(ratios > 1, 1, -1))
+    signed = scale_columns(vectors, jnp.where(ratios > 1, 1.0, -1.0))
     sign = polar_of_factors(excess, signed, jnp.abs(ratios**2 - 1), vectors)
     raised = identity + product((identity + sign) / 2, excess)
     return _inverse_root(raised, vectors, jnp.maximum(ratios, 1))
@@ -241,4 +258,5 @@ def _linear(
 
 
 def _nonzero(values: Array) -> Array:
-    return jnp.where(values > 0, values, 1)
+    # The inverse of a subnormal number is infinite.
+    return jnp.where(values >= jnp.finfo(values.dtype).tiny, values, 1)

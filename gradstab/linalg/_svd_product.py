@@ -87,7 +87,27 @@ def _multiply_factors(
 def _update_diagonal(
     left_vectors: Array, diagonal: Array, right_vectors: Array
 ) -> Array:
-    """Multiplies out (E + L A) diag(d) (E + R B)ᴴ, with U = E + L A and V = E + R B."""
+    m, n, p = left_vectors.shape[0], right_vectors.shape[0], diagonal.shape[0]
+    update = _dot(*update_of_diagonal(left_vectors, diagonal, right_vectors))
+    return jnp.pad(jnp.diag(diagonal), ((0, m - p), (0, n - p))) + update
+
+
+def update_of_diagonal(
+    left_vectors: Inexact[Array, "m k1"],
+    diagonal: Inexact[Array, " p"],
+    right_vectors: Inexact[Array, "n k2"],
+) -> tuple[Inexact[Array, "m k"], Inexact[Array, "k n"]]:
+    """Multiplies out (E + L A) diag(d) (E + R B)ᴴ, with U = E + L A and V = E + R B.
+
+    Args:
+        left_vectors: the reflectors of U as columns.
+        diagonal: d, of the length of the shorter side.
+        right_vectors: the reflectors of V as columns.
+
+    Returns:
+        Columns and rows, k = k1 + k2 of each, whose product is what U diag(d) Vᴴ adds
+        to diag(d).
+    """
     m, n, p = left_vectors.shape[0], right_vectors.shape[0], diagonal.shape[0]
     (left,), (left_factor,) = compact_wy(left_vectors, 1)
     (right,), (right_factor,) = compact_wy(right_vectors, 1)
@@ -96,8 +116,7 @@ def _update_diagonal(
     rows = jnp.pad(scaled, ((0, 0), (0, n - p)))
     rows = rows + _dot(_dot(scaled, mixed), right.conj().mT)
     columns = jnp.pad(diagonal[:, None] * mixed, ((0, m - p), (0, 0)))
-    update = _dot(
+    return (
         jnp.concatenate([left, columns], axis=1),
         jnp.concatenate([rows, right.conj().mT], axis=0),
     )
-    return jnp.pad(jnp.diag(diagonal), ((0, m - p), (0, n - p))) + update

@@ -9,6 +9,7 @@ from jaxtyping import Array, Inexact
 
 from gradstab import linalg
 from gradstab._checks import check_integer, check_shape
+from gradstab.linalg._svd_product import update_of_diagonal
 from gradstab.nn._parametrization import Fixed, Matrix, Parametrization
 from gradstab.nn._signs import unit
 
@@ -76,6 +77,16 @@ class Householder(Parametrization):
     def free_parameters(self) -> int:
         """The entries of the lower trapezoid."""
         return self.vectors.size - trapezoid_waste(self.vectors.shape)
+
+    @property
+    def update_rank(self) -> int:
+        """The number of reflectors."""
+        return self.reflectors
+
+    def _update(self) -> tuple[Array, Array, Array]:
+        self._check_reflectors(self.vectors[...], self.reflectors)
+        vectors, signs = self.vectors[...], unit(self.signs[...])
+        return signs, *update_of_diagonal(vectors, signs, vectors[:, :0])
 
     def _build(self) -> Matrix:
         self._check_reflectors(self.vectors[...], self.reflectors)

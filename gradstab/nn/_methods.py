@@ -1,12 +1,11 @@
 """Which class a method comes from, whatever has been wrapped around it."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 
-def method_of(kind: type, name: str) -> Callable[..., Any]:
-    """Returns the function that a class defines or inherits.
+def method_of(kind: type, name: str) -> Any:
+    """Returns the function, or the property, that a class defines or inherits.
 
     Tools such as `nnx.tabulate` put wrappers in the place of methods for a while.
     """

@@ -1,6 +1,8 @@
 """The Elman recurrence with a parametrized recurrent matrix."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -9,9 +11,13 @@ from jaxtyping import Array, Inexact
 
 from gradstab._checks import check_integer
 from gradstab.nn._cayley import Cayley
-from gradstab.nn._elman_cell import ElmanCell
+from gradstab.nn._elman_cell import ElmanCell, Hidden
+from gradstab.nn._factored import Factored, factored
+from gradstab.nn._materialize import materialize
+from gradstab.nn._methods import method_of
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._slopes import slope_from_value
+from gradstab.recurrence import Feed, MatmulStep
 
 
 class OrthogonalCell(ElmanCell):
@@ -21,6 +27,9 @@ class OrthogonalCell(ElmanCell):
 
     with R built by `recurrent`. If φ is `modrelu`, b is its bias and h' =
     modrelu(W x + R h, b): with `ScaledCayley` that is scoRNN, or scuRNN when complex.
+    Where R differs from a diagonal by a rank of at most hidden_features / 8, as `SVD`
+    and `Householder` of few reflectors do, `RNN` on a CPU takes two thin products a
+    step in the place of a square one, from 128 hidden features on.
 
     Example:
         >>> from flax import nnx
@@ -83,9 +92,52 @@ class OrthogonalCell(ElmanCell):
         )
         self.recurrent = self.check_recurrent("recurrent", recurrent)
 
-    def recurrent_kernels(self) -> tuple[Inexact[Array, "hidden hidden"], ...]:
-        """Returns R transposed."""
-        return (self.recurrent().mT.astype(self.dtype),)
+    def _built(self) -> Any:
+        """Returns the cell with R built, as factors where these are cheaper."""
+        # Another step would not know what to do with factors.
+        keeps = method_of(type(self), "keeps_equations_of")(self, OrthogonalCell)
+
+        def replace(path: tuple[Any, ...], node: Any) -> Any:
+            return factored(node) if keeps and path == ("recurrent",) else node
+
+        return materialize(nnx.recursive_map(replace, self))
+
+    def recurrent_kernels(self) -> tuple[Inexact[Array, "..."], ...]:
+        """Returns R transposed, or the factors of what it adds to its diagonal."""
+        if isinstance(self.recurrent, Factored):
+            kernels = self.recurrent.rows().mT, self.recurrent.columns().mT
+        else:
+            kernels = (self.recurrent().mT,)
+        return tuple(kernel.astype(self.dtype) for kernel in kernels)
+
+    @property
+    def matmul_step(self) -> MatmulStep:
+        """The step: with factors, the second meets what the first has made."""
+        step = super().matmul_step
+        if not isinstance(self.recurrent, Factored):
+            return step
+        kind = type(self)
+        return dataclasses.replace(
+            step,
+            activate=method_of(kind, "activate_beside_diagonal"),
+            pullback=None,
+            feeds=(Feed(method_of(kind, "reduced")),),
+        )
+
+    def reduced(
+        self, carry: Hidden, products: tuple[Array, ...], projected: Any
+    ) -> Array:
+        """Selects what the first factor has made of h."""
+        return products[0]
+
+    def activate_beside_diagonal(
+        self, carry: Hidden, products: tuple[Array, ...], projected: Any
+    ) -> Hidden:
+        """Applies φ to the sum of what the factors and the diagonal make of h."""
+        assert isinstance(self.recurrent, Factored)
+        diagonal = self.recurrent.diagonal[...].astype(carry.dtype)
+        product = carry * jnp.broadcast_to(diagonal, carry.shape) + products[1]
+        return self.activate(carry, (product,), projected)
 
     @property
     def contraction_bound(self) -> float | None:

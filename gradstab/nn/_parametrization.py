@@ -140,6 +140,15 @@ class Parametrization(nnx.Module):
         """How many numbers an optimizer moves: coordinates that are read."""
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
 
+    @property
+    def update_rank(self) -> int | None:
+        """The rank by which the matrix differs from a diagonal, None for any."""
+        return None
+
+    def _update(self) -> tuple[Array, Array, Array]:
+        """Builds d, C and R of a square matrix diag(d) + C R of a known rank."""
+        raise NotImplementedError
+
     def _build(self) -> Matrix:
         """Builds the matrix in the dtype of the coordinates."""
         raise NotImplementedError

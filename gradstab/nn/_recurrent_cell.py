@@ -9,6 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_param_dtype
+from gradstab.nn._materialize import materialize
 from gradstab.nn._methods import overrides
 
 
@@ -80,6 +81,11 @@ class RecurrentCell(nnx.RNNCellBase):
     def draws(self) -> bool:
         """Whether `RNN` draws for it: by default, whether it overrides `draw`."""
         return overrides(type(self), RecurrentCell, "draw")
+
+    def _built(self) -> Any:
+        """Returns the cell as `RNN` runs it over a sequence: its matrices built."""
+        # Private, because `nnx.tabulate` jits whatever is not.
+        return materialize(self)
 
     def step(self, carry: Any, projected: Any) -> tuple[Any, Any]:
         """Advances one time step.

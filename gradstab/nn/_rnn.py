@@ -116,7 +116,8 @@ class RNN(nnx.Module):
         keep_order = self.keep_order if keep_order is None else keep_order
         rngs = self.rngs if rngs is None else rngs
 
-        cell = materialize(self.cell)
+        cell = self.cell
+        cell = cell._built() if isinstance(cell, RecurrentCell) else materialize(cell)
         inputs = jnp.asarray(inputs)
         axes = inputs.ndim - cell.num_feature_axes
         if axes < 1:

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
+from jaxtyping import Array
 
 from gradstab import linalg
 from gradstab._checks import check_integer, check_real, check_shape
+from gradstab.linalg._svd_product import update_of_diagonal
 from gradstab.nn._householder import (
     enough_reflectors,
     fitted_vectors,
@@ -98,16 +100,31 @@ class SVD(Parametrization):
         waste = trapezoid_waste(self.left.shape) + trapezoid_waste(self.right.shape)
         return self.left.size + self.spectrum.size + self.right.size - waste
 
+    @property
+    def update_rank(self) -> int:
+        """The number of reflectors on both sides."""
+        return 2 * self.reflectors
+
     def _build(self) -> Matrix:
         self._check_reflectors(self.left[...], self.reflectors)
-        offset = jax.nn.sigmoid(self.spectrum[...]) - 0.5
         return self._map_stack(
             linalg.svd_product,
             self.left[...],
-            self.center + 2 * self.radius * offset,
+            self._singular_values(),
             self.right[...],
             unit(self.signs[...]),
         )
+
+    def _update(self) -> tuple[Array, Array, Array]:
+        self._check_reflectors(self.left[...], self.reflectors)
+        signs = unit(self.signs[...])
+        diagonal = self._singular_values().astype(signs.dtype) * signs
+        left, right = self.left[...], self.right[...]
+        return diagonal, *update_of_diagonal(left, diagonal, right)
+
+    def _singular_values(self) -> Array:
+        offset = jax.nn.sigmoid(self.spectrum[...]) - 0.5
+        return self.center + 2 * self.radius * offset
 
     def _write(self, matrix: Matrix) -> None:
         left, values, right = jnp.linalg.svd(matrix, full_matrices=False)

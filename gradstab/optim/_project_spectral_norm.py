@@ -72,7 +72,7 @@ def project_spectral_norm(
 
     A leaf of more than two axes counts as the matrix of its last axis against all
     others, which for a kernel of a convolution bounds that matrix and not the operator.
-    Leaves of less than two axes pass.
+    Leaves of less than two axes pass, and so do parameters whose update is None.
 
     The exact path is `linalg.clip_singular_values`. With `rank` k only the singular
     values above the limit are looked for, by subspace iteration from the singular
@@ -130,10 +130,14 @@ def project_spectral_norm(
         is_due = jnp.asarray(exact_every is not None)
         if exact_every is not None:
             is_due = steps % exact_every == 0
-        changes, tree = jax.tree.flatten(updates)
+        changes, tree = jax.tree.flatten(updates, is_leaf=_is_missing)
         weights, *parts = map(tree.flatten_up_to, (params, *state[1:]))
         done = [
-            _project(change, jnp.asarray(weight), Cut(*cut), maximum, is_due, steps)
+            (change, Cut(*cut))
+            if _is_missing(change)
+            else _project(
+                change, jnp.asarray(weight), Cut(*cut), maximum, is_due, steps
+            )
             for change, weight, *cut in zip(changes, weights, *parts, strict=True)
         ]
         changed = tree.unflatten([change for change, _ in done])
@@ -146,6 +150,10 @@ def _gather(steps: Array, cuts: Sequence[Cut], tree: Any) -> ProjectSpectralNorm
     """Makes a tree of each part of the state."""
     parts = zip(*cuts, strict=True) if cuts else [()] * len(Cut._fields)
     return ProjectSpectralNormState(steps, *(tree.unflatten(part) for part in parts))
+
+
+def _is_missing(update: Any) -> bool:
+    return update is None or isinstance(update, optax.MaskedNode)
 
 
 def _is_matrix(leaf: Array) -> bool:
@@ -251,7 +259,8 @@ def _leading(matrix: Array, vectors: Array, maximum: float, steps: Array) -> Lea
         residual = jnp.linalg.norm(mapped - vectors * squares[None, :], axis=0)
         accurate = residual <= tolerance * squares[-1]
         below = squares + residual <= maximum**2
-        is_crowded = values[0] > (1 - MARGIN) * maximum  # such values only grow
+        # Such values only grow. A limit of NaN takes the exact path, which shows it.
+        is_crowded = ~(values[0] <= (1 - MARGIN) * maximum)
         is_sure = jnp.all(accurate | below) & ~is_crowded
         found = Leading(vectors, images, values, is_sure, is_crowded)
         return count + 1, mapped, found

@@ -92,8 +92,8 @@ class MatmulStep:
 
 def multiply(
     state: Inexact[Array, "*batch hidden"],
-    kernels: tuple[Inexact[Array, "hidden hidden"], ...],
-) -> tuple[Inexact[Array, "*batch hidden"], ...]:
+    kernels: tuple[Inexact[Array, "hidden _"], ...],
+) -> tuple[Inexact[Array, "*batch _"], ...]:
     """Multiplies in the dtype of each kernel, accumulating in that of the state."""
     # One product a kernel: a single wide one would be cut into strided slices, which
     # cost a CPU three times the product.

@@ -209,6 +209,45 @@ def test_gradient_in_single_precision():
     assert error <= 3e-6
 
 
+@pytest.mark.parametrize(
+    ("entry", "scale", "maximum"),
+    [
+        (1e30, 1.0, 1.0),
+        (1e15, 1.0, 1e-20),
+        (1e20, 1.0, 2.0),
+        (3.0, 1e-30, 1e-30),
+        (3.0, 1e30, 1e30),
+        (3e7, 1e30, 1e30),
+        (3.0, 1e10, 1e-20),
+    ],
+)
+def test_gradient_is_that_of_any_other_scale(entry, scale, maximum):
+    # Double precision has no trouble with one matrix in units of another.
+    matrix = random_matrix(0, (5, 5), jnp.float32).at[0, 1].set(entry) * scale
+    weights = random_matrix(1, (5, 5), jnp.float32)
+    found = jax.grad(lambda m: jnp.vdot(weights, clip(m, maximum=maximum)))(matrix)
+    with jax.enable_x64(True):
+        exact = matrix.astype(jnp.float64) / scale
+        weights = weights.astype(jnp.float64)
+        expected = jax.grad(
+            lambda m: jnp.vdot(weights, clip(m, maximum=maximum / scale))
+        )(exact)
+    error = np.linalg.norm(np.asarray(found, np.float64) - np.asarray(expected))
+    assert error <= 1e-5 * np.linalg.norm(np.asarray(expected))
+
+
+@pytest.mark.parametrize("maximum", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("entry", [1e-38, 1e35, 3e38])
+def test_gradient_is_finite_at_the_ends_of_the_range(entry, maximum):
+    matrix = random_matrix(0, (5, 5), jnp.float32)
+    for extreme in (matrix.at[0, 1].set(entry), matrix / 4 * entry):
+        value, slope = jax.value_and_grad(
+            lambda m: jnp.sum(clip(m, maximum=maximum) / maximum)
+        )(extreme)
+        assert jnp.isfinite(value)
+        assert jnp.all(jnp.isfinite(slope))
+
+
 @pytest.mark.parametrize(("scale", "minimum"), [(1e-20, 0.5), (1e20, 0.0)])
 def test_scales_with_the_limits(scale, minimum):
     matrix = random_matrix(0, (5, 5), jnp.float32)

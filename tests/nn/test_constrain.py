@@ -56,6 +56,37 @@ def test_trains_through_materialize_and_stays_in_the_set():
     assert orthogonality_ratio(after) <= RATIO_LIMIT
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "nearest"),
+    [
+        (gs.nn.NeumannCayley, {}, gs.linalg.polar),
+        (
+            gs.nn.SpectralClipped,
+            {"maximum": 0.5},
+            lambda weight: gs.linalg.clip_singular_values(weight, maximum=0.5),
+        ),
+        (
+            gs.nn.EigenvalueNormalized,
+            {"radius": 0.5},
+            lambda weight: 0.5 * weight / gs.linalg.spectral_radius(weight),
+        ),
+    ],
+)
+def test_starts_at_the_point_of_each_set(kind, options, nearest):
+    model = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+    expected = nearest(model.kernel[...])
+    constrained = gs.nn.constrain(
+        model,
+        nnx.PathContains("kernel"),
+        lambda shape: kind(shape, rngs=nnx.Rngs(1), **options),
+    )
+    np.testing.assert_allclose(constrained.kernel(), expected, atol=1e-5)
+    slope = jax.grad(
+        lambda model: jnp.sum(gs.nn.materialize(model)(jnp.ones((2, 4))) ** 2)
+    )(constrained)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+
+
 def test_a_shared_weight_stays_shared():
     with nnx.set_graph_mode(True), nnx.set_graph_updates(True):
         model = Model(rngs=nnx.Rngs(0))

@@ -128,6 +128,21 @@ def test_without_recurrent_weights_no_coin_changes_a_gradient(inputs):
         np.testing.assert_allclose(ours, theirs, atol=1e-15)
 
 
+def test_with_probability_one_every_state_is_detached(inputs):
+    expected = leaves(slope(with_coins([0] * STEPS), inputs))
+    for ours, theirs in zip(
+        leaves(slope(make(p_detach=1.0), inputs)), expected, strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_so_many_states_are_detached_as_the_probability_says():
+    coins = gs.nn.HDetachLSTMCell(2, 3, p_detach=0.2, rngs=nnx.Rngs(0)).draw(
+        jax.random.key(0), 10_000
+    )
+    assert float(jnp.mean(coins)) == pytest.approx(0.8, abs=0.02)
+
+
 def test_one_coin_stops_all_sequences_of_a_batch(inputs):
     cell = make(p_detach=0.5)
     both = jax.grad(lambda x: loss(cell, x))(jnp.stack([inputs[0]] * 2))

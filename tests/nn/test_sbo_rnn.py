@@ -198,6 +198,7 @@ def test_few_factors_make_no_square_product():
     assert products(8)
 
 
+@pytest.mark.error_text
 @pytest.mark.parametrize(
     ("options", "message"),
     [

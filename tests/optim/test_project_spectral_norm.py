@@ -195,6 +195,85 @@ def test_a_limit_of_zero_gives_zero_and_empty_leaves_pass():
     assert project.update({}, project.init({}), {})[0] == {}
 
 
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("maximum", [0.0, 1.0])
+def test_nothing_moves_zero(maximum, rank):
+    project, zero = project_spectral_norm(maximum, rank=rank), jnp.zeros((16, 16))
+    found, state = project.update(zero, project.init(zero), zero)
+    np.testing.assert_array_equal(found, zero)
+    assert all(np.all(np.isfinite(leaf)) for leaf in state)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("size", [1e6, 1e20, 1e37])
+def test_a_huge_step_ends_within_the_limit(size, rank):
+    weight, project = jnp.eye(16), project_spectral_norm(1.5, rank=rank)
+    state = project.init(weight)
+    for seed in range(2):
+        change = size * random_matrix(seed, (16, 16), "float32")
+        change, state = project.update(change, state, weight)
+        weight = weight + change
+        assert norm(weight) <= 1.5 + 1e-5
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (2, 1, 3, 1, 2, 4), (2, 0, 3)])
+def test_leaves_of_any_number_of_axes(shape):
+    weight, project = jnp.ones(shape), project_spectral_norm(0.5)
+    found, _ = project.update(jnp.zeros(shape), project.init(weight), weight)
+    assert found.shape == shape
+    if len(shape) == 6:
+        assert norm((weight + found).reshape(-1, 4)) <= 0.5 + 1e-6
+    else:
+        np.testing.assert_array_equal(found, 0)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+@pytest.mark.parametrize("kinds", [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_dtypes_of_updates_and_of_the_state_stay(kinds, rank):
+    weight, change = 2 * jnp.eye(16, dtype=kinds[0]), jnp.zeros((16, 16), kinds[1])
+    project = project_spectral_norm(1.0, rank=rank)
+    before = project.init(weight)
+    found, after = project.update(change, before, weight)
+    assert found.dtype == change.dtype
+    assert norm(optax.apply_updates(weight, found)) <= 1 + 1e-6
+    for one, other in zip(before, after, strict=True):
+        assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize("missing", [None, optax.MaskedNode()])
+def test_a_parameter_without_update_is_left_alone(missing):
+    weight = 2 * jnp.eye(16)
+    project = project_spectral_norm(1.0, rank=2)
+    updates = {"a": missing, "b": jnp.zeros((16, 16))}
+    for params in ({"a": weight, "b": weight}, {"a": missing, "b": weight}):
+        state = project.init(params)
+        for count in (1, 2):
+            found, state = project.update(updates, state, params)
+            assert found["a"] is missing
+            np.testing.assert_allclose(found["b"], -np.eye(16), atol=1e-6)
+            assert state.cuts["b"] == count
+
+
+def test_the_limit_holds_under_momentum():
+    target = spectrum([4.0, 3.0, 2.0], (48, 48), seed=7)
+    start = spectrum(np.linspace(1.0, 0.5, 48), (48, 48))
+    project = project_spectral_norm(1.8, rank=8)
+    optimizer = cast(Any, optax.chain(optax.sgd(0.02, momentum=0.9), project))
+
+    def step(carry, _):
+        weight, state = carry
+        updates, state = optimizer.update(weight - target, state, weight)
+        weight = optax.apply_updates(weight, updates)
+        return (weight, state), jnp.linalg.norm(weight, 2)
+
+    carry: Any = start, optimizer.init(start)
+    (weight, state), norms = jax.lax.scan(step, carry, length=200)
+    assert jnp.max(norms) <= 1.8 + 1e-4
+    expected = gs.linalg.clip_singular_values(target, maximum=1.8)
+    np.testing.assert_allclose(jnp.asarray(weight), expected, atol=1e-3)
+    assert 0 < state[1].cuts <= 200
+
+
 class TestWithOptax:
     start = 2 * jnp.eye(16)
 
@@ -229,6 +308,18 @@ class TestWithOptax:
         below = make(lambda _: -1.0)
         found, _ = below.update(change, below.init(weight), weight)
         np.testing.assert_array_equal(weight + found, 0)
+
+    @pytest.mark.parametrize("rank", [None, 2])
+    def test_a_scheduled_limit_of_nan_is_seen_and_spoils_no_later_one(self, rank):
+        make: Any = optax.inject_hyperparams(
+            project_spectral_norm, static_args=("rank", "exact_every")
+        )
+        project = make(lambda count: jnp.where(count == 0, jnp.nan, 1.0), rank=rank)
+        state, zero = project.init(self.start), jnp.zeros_like(self.start)
+        found, state = project.update(zero, state, self.start)
+        assert np.all(np.isnan(found))
+        found, state = project.update(zero, state, self.start)
+        np.testing.assert_allclose(found, -np.eye(16), atol=1e-6)
 
     @pytest.mark.parametrize("rank", [None, 2])
     def test_an_optimizer_of_flax_compiles_once(self, rank):
@@ -298,6 +389,52 @@ def test_holds_the_candidate_of_a_gated_unit():
     moved = nnx.merge(graph, optax.apply_updates(params, updates), rest)
     assert norm(moved.candidate()) == pytest.approx(0.9, abs=1e-5)
     np.testing.assert_array_equal(moved.reset(), cell.reset())
+
+
+def train(cell, *rules, seed=1) -> Any:
+    """Takes 200 steps of AdamW with decay; returns the cell and the last loss."""
+    inputs, targets = random_matrix(seed, (2, 4, 6, 8), "float32")
+    graph, params, rest = nnx.split(cell, nnx.Param, ...)
+    optimizer = cast(Any, optax.chain(optax.adamw(1e-2, weight_decay=0.1), *rules))
+
+    def loss(params):
+        outputs = gs.nn.RNN(nnx.merge(graph, params, rest))(inputs[..., :2])
+        return jnp.mean((outputs - 2 * targets) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    start = params, optimizer.init(params)
+    run = jax.jit(lambda start: jax.lax.scan(step, start, length=200))
+    (params, _), losses = run(start)
+    assert np.all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+    return nnx.merge(graph, params, rest)
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_the_candidate_of_a_gated_unit_stays_within_the_limit_under_adamw(rank):
+    cell = gs.nn.SpectralGRUCell(2, 8, rngs=nnx.Rngs(0))
+    mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: "candidate" in jax.tree_util.keystr(path[:1]),
+        nnx.state(cell, nnx.Param),
+    )
+    trained = train(cell, optax.masked(project_spectral_norm(1.1, rank=rank), mask))
+    assert 1.05 < norm(trained.candidate()) <= 1.1 + 1e-4
+
+
+@pytest.mark.parametrize("method", ["gradient", "heavy_ball", "nesterov"])
+def test_a_cell_that_descends_stays_finite_under_adamw(method):
+    turn = gs.nn.Cayley((8, 8), rngs=nnx.Rngs(0))
+    cell = gs.nn.SBORNNCell(
+        2, 8, method=method, step_size=0.1, recurrent=turn, rngs=nnx.Rngs(0)
+    )
+    trained = train(cell)
+    assert float(trained.relative_step_size()) == pytest.approx(0.4, abs=1e-5)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained))
 
 
 @pytest.mark.parametrize(
