@@ -9,7 +9,9 @@ too, which was not to be had.
 
 What differs: sequences start anywhere in the text, and from nothing; what is scored
 follows 50 characters of context. The weights of the embedding and of the read-out are
-not tied, and the rate is constant. `quick` is 1,500 steps with 128 hidden units.
+not tied, and the rate is constant. `quick` is 1,500 steps with 128 hidden units, and
+gave 1.936 bits per character for NC-GRU, 2.126 for the GRU, 2.147 for the tanh RNN and
+2.454 for LSTM and ENRNN, at one rate for all.
 """
 
 from collections.abc import Mapping
@@ -90,10 +92,9 @@ CHAR_PTB = Experiment(
     summary="the next character of the Penn Treebank",
     paper="Mucllari et al. 2024; Helfrich & Ye 2020",
     data="Penn Treebank",
-    duration="9 min",
+    duration="6 min",
     presets=PRESETS,
     task=char_ptb_task,
-    checks=lambda task, summaries: [],
     reads_files=True,
     published={"nc_gru": 1.385},
 )

@@ -38,7 +38,8 @@ class Experiment:
         duration: how long the preset `quick` takes on two cores.
         presets: its settings.
         task: makes the task.
-        checks: tests the claims on the summaries of the methods that ran.
+        checks: tests the claims, if there are any, on the summaries of the methods that
+            ran.
         reads_files: whether `--data-dir` means anything to it.
         published: the test scores of the papers, in the setting of the preset `paper`.
         published_for: settings that must be those of that preset for a comparison.
@@ -50,7 +51,9 @@ class Experiment:
     duration: str
     presets: Mapping[Preset, TrainingSettings]
     task: Callable[[Any], Task]
-    checks: Callable[[Task, Mapping[MethodName, Summary]], Sequence[Check]]
+    checks: Callable[[Task, Mapping[MethodName, Summary]], Sequence[Check]] = (
+        lambda task, summaries: []
+    )
     reads_files: bool = False
     published: Mapping[MethodName, float] = field(default_factory=dict)
     published_for: tuple[str, ...] = ()

@@ -165,6 +165,5 @@ POLYPHONIC = Experiment(
     duration="6 min",
     presets=PRESETS,
     task=polyphonic_task,
-    checks=lambda task, summaries: [],
     reads_files=True,
 )

@@ -38,8 +38,9 @@ class WordPtbSettings(TextSettings):
     rank: int = 50
     clip: float = 5.0
     batch: int = 20
-    steps: int = 300
-    evaluate_every: int = 100
+    learning_rate: float = 3e-3
+    steps: int = 1000
+    evaluate_every: int = 250
     seeds: tuple[int, ...] = (0,)
     keep_going: bool = True
     embedding: int = 128
@@ -94,7 +95,6 @@ WORD_PTB = Experiment(
     duration="5 min",
     presets=PRESETS,
     task=word_ptb_task,
-    checks=lambda task, summaries: [],
     reads_files=True,
     published={"sbo_rnn": 116.31, "rnn": 144.71, "lstm": 117.41},
 )
