@@ -8,6 +8,7 @@ the README beside this file.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -104,6 +105,30 @@ def constrained(
     return build
 
 
+class MultipliedOut(nnx.Module):
+    """A sequence layer whose matrices are built whole.
+
+    Args:
+        rnn: the layer.
+    """
+
+    def __init__(self, rnn: nnx.Module):
+        self.rnn = rnn
+
+    def __call__(self, inputs: Array) -> Array:
+        """Runs the layer."""
+        return gs.nn.materialize(self.rnn)(inputs)
+
+
+def few(kind: Callable[..., gs.nn.Parametrization]) -> Model:
+    """Returns the builder of a network with a sixteenth of its reflectors."""
+
+    def build(n: int, rngs: nnx.Rngs) -> nnx.Module:
+        return elman(partial(kind, reflectors=n // 16))(n, rngs)
+
+    return build
+
+
 def free(n: int, rngs: nnx.Rngs) -> gs.nn.Parametrization:
     """Makes a matrix that is not constrained."""
     return gs.nn.Unconstrained((n, n), rngs=rngs)
@@ -128,6 +153,8 @@ TORCH_RNN, TORCH_GRU = "torch nn.RNN", "torch nn.GRU"
 NC, NC_FREE = "NCGRUCell", "NCGRUCell, Unconstrained"
 SPECTRAL, SPECTRAL_FREE = "SpectralGRUCell, SpectralClipped", "SpectralGRUCell"
 EN, EN_FREE = "ENRNNCell", "ENRNNCell, Unconstrained"
+
+FACTORS, WHOLE = "SVD, n / 16 reflectors", "the same, multiplied out"
 
 SIMPLE_GOALS = {(1, 128): 0.7, (1, 512): 0.85}
 GATED_GOALS = {(1, 128): 0.85, (1, 512): 0.95, (2, 256): 1.0}
@@ -198,6 +225,15 @@ COMPARISONS = (
             Claim(SPECTRAL, SPECTRAL_FREE, everywhere(1.05)),
             Claim(EN, EN_FREE, everywhere(1.05)),
         ),
+    ),
+    Comparison(
+        name="factors",
+        models={
+            FACTORS: few(gs.nn.SVD),
+            WHOLE: lambda n, rngs: MultipliedOut(few(gs.nn.SVD)(n, rngs)),
+        },
+        torch=(),
+        claims=(Claim(FACTORS, WHOLE),),
     ),
 )
 
