@@ -14,7 +14,13 @@ from experiments.learner import Learner
 from experiments.methods import METHODS
 from experiments.progress import say
 from experiments.run_directory import RunDirectory, read_records
-from experiments.settings import DeviceKind, MethodName, Preset, TrainingSettings
+from experiments.settings import (
+    USERS,
+    DeviceKind,
+    MethodName,
+    Preset,
+    TrainingSettings,
+)
 from experiments.suggestion import suggest
 from experiments.table import print_table
 from experiments.task import Task
@@ -56,14 +62,17 @@ class GridSettings:
     def at(self, rate: float) -> TrainingSettings:
         """Gives the settings at one learning rate."""
         found = EXPERIMENTS[self.experiment].presets[self.preset]
-        ratio = found.coordinate_learning_rate / found.learning_rate
+        methods = self.methods or found.methods
+        ratio = rate / found.learning_rate
+        if not set(USERS["coordinate_learning_rate"]) & set(methods):
+            ratio = 1.0
         return dataclasses.replace(
             found,
-            methods=self.methods or found.methods,
+            methods=methods,
             seeds=self.seeds or found.seeds,
             steps=found.steps if self.steps is None else self.steps,
             learning_rate=rate,
-            coordinate_learning_rate=ratio * rate,
+            coordinate_learning_rate=ratio * found.coordinate_learning_rate,
             keep_going=True,
             data_dir=self.data_dir,
             name=self.name,

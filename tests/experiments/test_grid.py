@@ -71,6 +71,11 @@ def test_the_best_rate_validates_best_without_failures():
     assert best_row(sound, digits)[1] == "0.1"
 
 
+def test_methods_without_coordinates_need_no_rate_for_them():
+    assert GridSettings("adding", methods=("rnn", "gru")).problems() == []
+    assert GridSettings("markov_text").problems() == []
+
+
 def test_names_what_cannot_be_run():
     for changes, message in [
         ({"experiment": "addin"}, "addin is no experiment"),
