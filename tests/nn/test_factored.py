@@ -54,7 +54,9 @@ def test_multiplied_out_it_is_the_matrix(kind, name):
 
 @KINDS
 @pytest.mark.parametrize(
-    "activation_fn", [jnp.tanh, jax.nn.leaky_relu, gs.nn.modrelu], ids=str
+    "activation_fn",
+    [jnp.tanh, jax.nn.leaky_relu, gs.nn.modrelu],
+    ids=["tanh", "leaky_relu", "modrelu"],
 )
 @pytest.mark.parametrize("checkpoint_every", [None, 3])
 def test_values_and_gradients_are_those_of_the_built_matrix(
