@@ -9,11 +9,13 @@ import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS
+from experiments.experiment import Experiment
 from experiments.figure import draw_figure, draw_scores
 from experiments.methods import METHODS
 from experiments.outcome import Outcome, as_json, read_outcomes
 from experiments.report_formats import FORMATS, Section
 from experiments.run_directory import write_whole
+from experiments.settings import TrainingSettings
 
 # Settings that say how a run was made, not what.
 _WAY = {"preset", "methods", "runs", "name", "force", "device", "evaluate_every"}
@@ -161,18 +163,28 @@ def columns_of(
     return {
         **({"paper": "–" if paper is None else f"{paper:.3f}"} if papers else {}),
         "parameters": f"{method['parameters']:,}",
+        "diverged": str(method.get("diverged", "–")),
         "best step": f"{first:,}" if first == last else f"{first:,} to {last:,}",
         "ms a step": "–" if pace is None else f"{pace:.2f}",
         "gradient over time": f"{np.nanmin(gradient):.0e} to {np.nanmax(gradient):.0e}",
     }
 
 
-def published(outcome: Outcome) -> Mapping[Any, float]:
-    """Looks up the papers' scores, if the run is of what they were scored on."""
+def paper_preset(
+    outcome: Outcome,
+) -> tuple[Experiment | None, TrainingSettings | None]:
+    """Looks up the experiment of a run, and the setting of its paper; None for none."""
     experiment = EXPERIMENTS.get(outcome.experiment)
     if experiment is None:
+        return None, None
+    return experiment, experiment.presets.get("paper")
+
+
+def published(outcome: Outcome) -> Mapping[Any, float]:
+    """Looks up the papers' scores, if the run is of what they were scored on."""
+    experiment, paper = paper_preset(outcome)
+    if experiment is None or paper is None:
         return {}
-    paper = experiment.presets["paper"]
     is_same = all(
         outcome.settings.get(name) == getattr(paper, name)
         for name in experiment.published_for
@@ -182,13 +194,12 @@ def published(outcome: Outcome) -> Mapping[Any, float]:
 
 def differences(outcome: Outcome) -> Sequence[str]:
     """Lists the settings that are not those of the paper."""
-    experiment = EXPERIMENTS.get(outcome.experiment)
-    if experiment is None:
+    _, paper = paper_preset(outcome)
+    if paper is None:
         return []
-    paper = as_json(asdict(experiment.presets["paper"]))
     unlike = [
         f"{name.replace('_', ' ')} {outcome.settings[name]} (paper: {value})"
-        for name, value in paper.items()
+        for name, value in as_json(asdict(paper)).items()
         if name not in _WAY and outcome.settings.get(name, value) != value
     ]
     return [f"Unlike the preset paper: {'; '.join(unlike)}."] if unlike else []

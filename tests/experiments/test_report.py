@@ -36,6 +36,19 @@ def test_reports_every_method_and_what_differs(run, tmp_path, form, capsys):
 
 
 @pytest.mark.slow
+def test_an_experiment_without_a_paper_setting_is_reported_too(tmp_path):
+    small = "--train-symbols 80 --validation-symbols 50 --test-symbols 50".split()
+    sizes = "--hidden 4 --steps 2 --batch 2 --seeds 0 --methods gru".split()
+    where = ["--runs", str(tmp_path)]
+    assert main(["markov_text", *small, *sizes, *where]) == 0
+    run = str(tmp_path / "markov_text")
+    assert main(["report", run, "--output", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| diverged |" in text
+    assert "Unlike the preset paper" not in text
+
+
+@pytest.mark.slow
 def test_several_runs_stand_side_by_side(run, tmp_path):
     assert main(["report", str(run), str(run), "--output", str(tmp_path)]) == 0
     text = (tmp_path / "report.md").read_text()
