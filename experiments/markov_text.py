@@ -15,8 +15,10 @@ perplexities are 7.63 and 5.62.
 The rate is chosen for the claim, and the window is narrow: at 0.44 the unprojected GRU
 diverges in half of the seeds, at 0.5 the spectral GRU too, since the read-out becomes
 unstable by itself. At the rates where both train, the unprojected one is ahead, and so
-is a GRU with clipped gradients: `python -m experiments grid markov_text --rates 0.03
-0.1 0.2 0.3 0.4 0.47 0.6` has every method at each rate, and at its best one.
+is a GRU with clipped gradients: `python -m experiments grid markov_text --rates 0.1 0.2
+0.3 0.4 0.47` takes six minutes and has every method at each rate and at its best one,
+which is 0.1 for all: clipped GRU 4.87, unprojected GRU 5.11, GRU 5.12, spectral GRU
+5.26.
 """
 
 from collections.abc import Mapping, Sequence
