@@ -8,7 +8,7 @@ from experiments.__main__ import main
 from experiments.deep_mlp import DeepMlp, DeepMlpSettings, deep_mlp_checks, kernels
 
 
-def gradient_ratio(way, layers=30):
+def gradient_ratio(way, layers=200):
     """‖∂L/∂x‖ over ‖∂L/∂answers of the last layer‖, for a random untrained network."""
     settings = DeepMlpSettings(width=8)
     rngs = nnx.Rngs(0)
@@ -22,7 +22,7 @@ def gradient_ratio(way, layers=30):
 
 def test_the_svd_alone_passes_the_gradient_through_many_layers():
     assert gradient_ratio("SVD") == pytest.approx(1, rel=0.1)
-    assert gradient_ratio("plain") < 0.2
+    assert gradient_ratio("plain") < 0.1
 
 
 @pytest.mark.parametrize("activation", ["tanh", "leaky_relu"])
