@@ -10,7 +10,8 @@ from experiments.parenthesis import PARENTHESIS
 from experiments.pixel_digits import PIXEL_DIGITS
 from experiments.pixel_mnist import PIXEL_MNIST
 from experiments.polyphonic import POLYPHONIC
-from experiments.settings import TrainingSettings
+from experiments.settings import Preset, TrainingSettings
+from experiments.suggestion import suggest
 from experiments.word_ptb import WORD_PTB
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -25,6 +26,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "polyphonic": POLYPHONIC,
     "word_ptb": WORD_PTB,
 }
+
+
+def missing(name: str, preset: Preset) -> list[str]:
+    """Says which experiment or preset there is none of; empty if both exist."""
+    if name not in EXPERIMENTS:
+        return [f"{name} is no experiment; {suggest(name, EXPERIMENTS)}"]
+    return EXPERIMENTS[name].lacks(preset)
 
 
 def name_of(settings: TrainingSettings) -> str:

@@ -22,13 +22,14 @@ from jaxtyping import Array, Float
 import gradstab as gs
 from experiments.cells import symmetric_uniform
 from experiments.experiment import Check
+from experiments.limits import Limited
 from experiments.table import print_table
 
 ORDERED = 4.0  # scales up to this one: gates saturate at larger ones
 
 
 @dataclass(frozen=True)
-class CellPathSettings:
+class CellPathSettings(Limited):
     """Suppression of the cell path of random LSTMs, and its relief.
 
     Attributes:
@@ -45,11 +46,7 @@ class CellPathSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = [
-            f"--{name} must be at least 1, got {getattr(self, name)}."
-            for name in ("hidden", "length")
-            if getattr(self, name) < 1
-        ]
+        found = self.below(1, "hidden", "length")
         if not (self.scales and self.seeds and min(self.scales) > 0):
             found.append("--scales must be positive, at least one, and --seeds too.")
         return found

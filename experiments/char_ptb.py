@@ -17,11 +17,11 @@ gave 1.936 bits per character for NC-GRU, 2.126 for the GRU, 2.147 for the tanh 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.data import load_ptb
 from experiments.experiment import Experiment
+from experiments.ptb import ptb_task
 from experiments.settings import MethodName, Preset
 from experiments.task import Task
-from experiments.text import TextSettings, bits, sequences_of_text, unigram_entropy
+from experiments.text import TextSettings
 
 PASS = 5_017_482  # characters
 PASSES = 100
@@ -66,26 +66,7 @@ PRESETS: Mapping[Preset, CharPtbSettings] = {
 
 def char_ptb_task(settings: CharPtbSettings) -> Task:
     """Makes the task."""
-    streams = load_ptb("char", settings.data_dir)
-    symbols = len(streams.vocabulary)
-    entropy = unigram_entropy(streams.train, streams.test, symbols)
-    read = settings.steps * settings.batch * settings.length
-    return Task(
-        name="char_ptb",
-        title="Penn Treebank by characters",
-        in_features=settings.embedding,
-        out_features=symbols,
-        tokens=symbols,
-        **sequences_of_text(streams.train, streams.validation, streams.test, settings),
-        link=bits,
-        score_label="bits per character",
-        higher_is_better=False,
-        log_scale=False,
-        baseline=float(bits(entropy)),
-        baseline_label="knowing how frequent each character is",
-        budget=f"{100 * read / (PASSES * PASS):.3g}% of its {PASSES} passes, with "
-        f"{settings.hidden} of its 435 hidden units",
-    )
+    return ptb_task("char", settings, PRESETS["paper"])
 
 
 CHAR_PTB = Experiment(

@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 import gradstab as gs
 from experiments.data import load_digits
 from experiments.experiment import Check
+from experiments.limits import Limited
 from experiments.table import print_table
 
 DIGITS = 10
@@ -40,7 +41,7 @@ Kernel = Callable[[tuple[int, ...], nnx.Rngs], gs.nn.Parametrization]
 
 
 @dataclass(frozen=True)
-class DeepMlpSettings:
+class DeepMlpSettings(Limited):
     """Deep narrow networks on 8×8 digits.
 
     Attributes:
@@ -66,11 +67,7 @@ class DeepMlpSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = [
-            f"--{name} must be at least 1, got {getattr(self, name)}."
-            for name in ("width", "batch", "steps")
-            if getattr(self, name) < 1
-        ]
+        found = self.below(1, "width", "batch", "steps")
         if not self.layers or min(self.layers) < 2:
             found.append("--layers must be at least one number, none below 2.")
         if not (self.rate > 0 and self.radius >= 0 and self.seeds):

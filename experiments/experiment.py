@@ -58,10 +58,16 @@ class Experiment:
     published: Mapping[MethodName, float] = field(default_factory=dict)
     published_for: tuple[str, ...] = ()
 
+    def lacks(self, preset: Preset) -> list[str]:
+        """Says which presets there are, if this is none of them."""
+        if preset in self.presets:
+            return []
+        return [f"--preset must be one of {', '.join(self.presets)}."]
+
     def problems(self, settings: TrainingSettings) -> list[str]:
         """Lists what cannot be run or was given in vain, a line each."""
-        if settings.preset not in self.presets:
-            return [f"--preset must be one of {', '.join(self.presets)}."]
+        if missing := self.lacks(settings.preset):
+            return missing
         found = settings.problems() + settings.idle(self.presets[settings.preset])
         if settings.data_dir and not self.reads_files:
             found.append("--data-dir changes nothing: no file is read.")

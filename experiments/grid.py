@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.catalog import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS, missing
 from experiments.fit import fit
 from experiments.learner import Learner
 from experiments.methods import METHODS
@@ -21,7 +21,6 @@ from experiments.settings import (
     Preset,
     TrainingSettings,
 )
-from experiments.suggestion import suggest
 from experiments.table import print_table
 from experiments.task import Task
 from experiments.training import diverged
@@ -80,16 +79,14 @@ class GridSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        if self.experiment not in EXPERIMENTS:
-            there = suggest(self.experiment, EXPERIMENTS)
-            return [f"{self.experiment} is no experiment; {there}"]
-        experiment = EXPERIMENTS[self.experiment]
-        if self.preset not in experiment.presets:
-            return [f"--preset must be one of {', '.join(experiment.presets)}."]
+        if absent := missing(self.experiment, self.preset):
+            return absent
         if not self.rates or len(set(self.rates)) < len(self.rates):
             return ["--rates must be given without repeats, at least one."]
         found = [
-            line for rate in self.rates for line in experiment.problems(self.at(rate))
+            line
+            for rate in self.rates
+            for line in EXPERIMENTS[self.experiment].problems(self.at(rate))
         ]
         return list(dict.fromkeys(found))
 

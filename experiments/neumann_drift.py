@@ -18,13 +18,14 @@ from jaxtyping import Array
 
 import gradstab as gs
 from experiments.experiment import Check
+from experiments.limits import Limited
 from experiments.neumann_rules import SERIES
 from experiments.optimizers import RULES
 from experiments.table import print_table
 
 
 @dataclass(frozen=True)
-class NeumannDriftSettings:
+class NeumannDriftSettings(Limited):
     """Loss of orthogonality under three rules for the Neumann series.
 
     Attributes:
@@ -45,11 +46,7 @@ class NeumannDriftSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = [
-            f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}."
-            for name in ("hidden", "order", "steps", "exact_every")
-            if getattr(self, name) < 1
-        ]
+        found = self.below(1, "hidden", "order", "steps", "exact_every")
         if not (self.rate > 0 and self.seeds):
             found.append("--rate must be positive, and --seeds at least one.")
         return found

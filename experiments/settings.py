@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from experiments.limits import Limited, flag
+
 Preset = Literal["quick", "paper", "sbo_rnn_100", "sbo_rnn_500", "h_detach"]
 MethodName = Literal[
     "rnn",
@@ -61,7 +63,7 @@ DeviceKind = Literal["any", "cpu", "gpu", "tpu"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Limited):
     """Settings that every comparison shares.
 
     Attributes:
@@ -144,7 +146,7 @@ class TrainingSettings:
         for name in RATES:
             value = getattr(self, name)
             if not 0 < value < LARGEST_RATE:
-                found.append(f"--{_flag(name)} must be positive, got {value}.")
+                found.append(f"--{flag(name)} must be positive, got {value}.")
         if self.steps > MOST_STEPS:
             found.append(f"--steps must be at most {MOST_STEPS:,}, got {self.steps}.")
         if not 0 <= self.p_detach <= 1:
@@ -158,7 +160,7 @@ class TrainingSettings:
         for name in ("radius", "save_every", "step_size", "spectral_limit", "clip"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                found.append(f"--{_flag(name)} must be at least 0, got {value}.")
+                found.append(f"--{flag(name)} must be at least 0, got {value}.")
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -189,32 +191,11 @@ class TrainingSettings:
             for name in (*USERS, *self.needs)
         }
         return [
-            f"--{_flag(name)} changes nothing: none of --methods has it."
+            f"--{flag(name)} changes nothing: none of --methods has it."
             for name, users in USERS.items()
             if given[name] and not set(users) & set(self.methods)
         ] + [
-            f"--{_flag(name)} changes nothing without --{_flag(other)}."
+            f"--{flag(name)} changes nothing without --{flag(other)}."
             for name, other in self.needs.items()
             if given[name] and not getattr(self, other)
         ]
-
-    def below(self, least: int, *fields: str) -> list[str]:
-        """Lists the numbers that are too small, a line each."""
-        return [
-            f"--{_flag(name)} must be at least {least}, got {getattr(self, name)}."
-            for name in fields
-            if getattr(self, name) < least
-        ]
-
-    def outside(self, least: int, limits: Mapping[str, int]) -> list[str]:
-        """Lists the numbers that are too small or too large, a line each."""
-        return [
-            f"--{_flag(name)} must lie between {least} and {limit:,}, "
-            f"got {getattr(self, name)}."
-            for name, limit in limits.items()
-            if not least <= getattr(self, name) <= limit
-        ]
-
-
-def _flag(field: str) -> str:
-    return field.replace("_", "-")

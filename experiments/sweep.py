@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.catalog import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS, missing
 from experiments.experiment import Experiment
 from experiments.fit import NonFiniteLossError, fit
 from experiments.learner import Learner
+from experiments.limits import Limited
 from experiments.methods import METHODS
 from experiments.progress import say
 from experiments.regret_figure import draw_regret
@@ -27,7 +28,6 @@ from experiments.settings import (
     Preset,
     TrainingSettings,
 )
-from experiments.suggestion import suggest
 from experiments.table import print_table
 from experiments.task import Task
 
@@ -35,7 +35,7 @@ SHOWN = 10  # trials in the table
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepSettings:
+class SweepSettings(Limited):
     """Looks for the settings of an experiment that validate best.
 
     Attributes:
@@ -83,18 +83,11 @@ class SweepSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        if self.experiment not in EXPERIMENTS:
-            there = suggest(self.experiment, EXPERIMENTS)
-            return [f"{self.experiment} is no experiment; {there}"]
-        experiment = EXPERIMENTS[self.experiment]
-        if self.preset not in experiment.presets:
-            return [f"--preset must be one of {', '.join(experiment.presets)}."]
-        problems = experiment.problems
+        if absent := missing(self.experiment, self.preset):
+            return absent
+        problems = EXPERIMENTS[self.experiment].problems
         found = problems(self.base())
-        if self.trials < 1:
-            found.append(f"--trials must be at least 1, got {self.trials}.")
-        if self.seed < 0:
-            found.append(f"--seed must be at least 0, got {self.seed}.")
+        found += self.below(1, "trials") + self.below(0, "seed")
         try:
             space = parse_space(self.over, self.base())
         except ValueError as error:

@@ -13,12 +13,13 @@ import numpy as np
 
 from experiments.bandits import algorithms, functions
 from experiments.experiment import Check
+from experiments.limits import Limited
 from experiments.searchers import Searcher
 from experiments.table import print_table
 
 
 @dataclass(frozen=True)
-class VhctSettings:
+class VhctSettings(Limited):
     """Cumulative regret of VHCT and others on synthetic functions.
 
     Attributes:
@@ -33,11 +34,7 @@ class VhctSettings:
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = [
-            f"--{name} must be at least 1, got {getattr(self, name)}."
-            for name in ("rounds", "runs")
-            if getattr(self, name) < 1
-        ]
+        found = self.below(1, "rounds", "runs")
         if not self.noises or min(self.noises) < 0:
             found.append("--noises must be at least one number, none below 0.")
         return found

@@ -18,14 +18,11 @@ at its own rate.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-import numpy as np
-
-from experiments.data import load_ptb
 from experiments.experiment import Experiment
+from experiments.ptb import ptb_task
 from experiments.settings import MethodName, Preset
 from experiments.task import Task
-from experiments.text import TextSettings, sequences_of_text, unigram_entropy
+from experiments.text import TextSettings
 
 PASS = 929_589  # words
 PASSES = 75
@@ -68,26 +65,7 @@ PRESETS: Mapping[Preset, WordPtbSettings] = {
 
 def word_ptb_task(settings: WordPtbSettings) -> Task:
     """Makes the task."""
-    streams = load_ptb("word", settings.data_dir)
-    symbols = len(streams.vocabulary)
-    entropy = unigram_entropy(streams.train, streams.test, symbols)
-    read = settings.steps * settings.batch * settings.length
-    return Task(
-        name="word_ptb",
-        title=f"Penn Treebank by words, rate {settings.learning_rate:g}",
-        in_features=settings.embedding,
-        out_features=symbols,
-        tokens=symbols,
-        **sequences_of_text(streams.train, streams.validation, streams.test, settings),
-        link=jnp.exp,
-        score_label="perplexity",
-        higher_is_better=False,
-        log_scale=True,
-        baseline=float(np.exp(entropy)),
-        baseline_label="knowing how frequent each word is",
-        budget=f"{100 * read / (PASSES * PASS):.3g}% of its {PASSES} passes, with "
-        f"{settings.hidden} of its 650 hidden units",
-    )
+    return ptb_task("word", settings, PRESETS["paper"])
 
 
 WORD_PTB = Experiment(

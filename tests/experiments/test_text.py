@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import char_ptb, word_ptb
+from experiments import char_ptb, ptb, word_ptb
 from experiments.__main__ import main
 from experiments.data.ptb import TokenStreams
 from experiments.markov_text import (
@@ -63,8 +63,7 @@ def tiny(monkeypatch):
     rng = np.random.default_rng(0)
     parts = (rng.integers(0, 7, size).astype(np.int32) for size in (400, 90, 120))
     streams = TokenStreams(*parts, vocabulary=tuple("abcdefg"))
-    for module in (char_ptb, word_ptb):
-        monkeypatch.setattr(module, "load_ptb", lambda level, data_dir: streams)
+    monkeypatch.setattr(ptb, "load_ptb", lambda level, data_dir: streams)
     return streams
 
 
