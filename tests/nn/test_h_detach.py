@@ -14,17 +14,8 @@ from tests.helpers import random_matrix
 STEPS = 5
 
 
-class Given(gs.nn.HDetachLSTMCell):
-    """Tosses no coins but those it is given."""
-
-    coins: tuple[float, ...]
-
-    def draw(self, key, steps):
-        return jnp.asarray(self.coins)
-
-
-def make(kind: Any = gs.nn.HDetachLSTMCell, **options):
-    return kind(2, 3, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options)
+def make(kind: Any = gs.nn.HDetachLSTMCell, hidden=3, **options):
+    return kind(2, hidden, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options)
 
 
 @pytest.fixture
@@ -42,10 +33,14 @@ def loss(cell, inputs, seed=0):
 slope = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 
 
-def with_coins(coins, p_detach=0.5):
-    cell = make(Given, p_detach=p_detach)
-    cell.coins = tuple(map(float, coins))
-    return cell
+def with_coins(coins, p_detach=0.5, hidden=3):
+    class Given(gs.nn.HDetachLSTMCell):
+        """Tosses no coins but these."""
+
+        def draw(self, key, steps):
+            return jnp.asarray(coins, float)
+
+    return make(Given, hidden, p_detach=p_detach)
 
 
 def leaves(tree):
@@ -107,11 +102,11 @@ def test_the_mean_over_all_coins_is_the_gradient_with_a_scaled_state(inputs):
     plain = make(gs.nn.LSTMCell)
     expected = leaves(jax.grad(scaled)(plain, inputs))
     total = [np.zeros_like(leaf) for leaf in expected]
-    gradient = jax.jit(jax.grad(loss))
+    gradient = jax.jit(lambda coins: jax.grad(loss)(with_coins(coins), inputs))
     for coins in itertools.product((0.0, 1.0), repeat=STEPS):
         stopped = STEPS - sum(coins)
         weight = p_detach**stopped * (1 - p_detach) ** sum(coins)
-        found = leaves(gradient(with_coins(coins), inputs))
+        found = leaves(gradient(jnp.asarray(coins)))
         total = [a + weight * b for a, b in zip(total, found, strict=True)]
     for mean, leaf in zip(total, expected, strict=True):
         np.testing.assert_allclose(mean, leaf, atol=1e-13)
@@ -191,10 +186,8 @@ def test_refuses_what_is_no_probability(p_detach):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_padding_and_coins_go_together(hidden, batch, reverse):
     with jax.enable_x64(True):
-        cell: Any = Given(
-            2, hidden, p_detach=0.5, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
-        )
-        cell.coins = (1.0, 0.0, 1.0, 0.0, 1.0)
+        coins = (1.0, 0.0, 1.0, 0.0, 1.0)
+        cell = with_coins(coins, hidden=hidden)
         inputs = random_matrix(0, (batch, STEPS, 2), "float64")
         lengths = jnp.arange(3, 3 + batch)
         ended = jnp.arange(STEPS)[None, :, None] >= lengths[:, None, None]
@@ -209,17 +202,15 @@ def test_padding_and_coins_go_together(hidden, batch, reverse):
             if reverse:
                 # The run begins at the last real step, and so do its coins.
                 x = jnp.concatenate([x[:length], jnp.zeros((STEPS - length, 2))])
-            part = Given(
-                2, hidden, p_detach=0.5, param_dtype=jnp.float64, rngs=nnx.Rngs(0)
-            )
-            part.coins = cell.coins[:length]
+            part = with_coins(coins[:length], hidden=hidden)
             rnn = gs.nn.RNN(part, reverse=reverse)
             return jnp.sum(rnn(x[None, :length], rngs=nnx.Rngs(draw=0)) ** 2)
 
-        found = jax.grad(total)(inputs)
+        found = jax.jit(jax.grad(total))(inputs)
+        gradient = jax.jit(jax.grad(alone), static_argnums=1)
         for place, length in enumerate(map(int, lengths)):
             x = jnp.nan_to_num(inputs[place])
-            expected = jax.grad(alone)(x, length)
+            expected = gradient(x, length)
             np.testing.assert_allclose(found[place], expected, atol=1e-13)
 
 
