@@ -1,6 +1,5 @@
 """Cutting singular values after each optimizer step."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +11,13 @@ from jaxtyping import Array, Float, Inexact, Int
 
 from gradstab import linalg
 from gradstab._checks import check_integer, check_real
-
-_matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+from gradstab.optim._matrices import (
+    as_matrix,
+    is_matrix,
+    is_missing,
+    matmul,
+    require_params,
+)
 
 PROBES = 3  # random columns beside those that are tracked
 ITERATIONS = 10  # of the truncated path, at most
@@ -122,19 +126,16 @@ def project_spectral_norm(
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ProjectSpectralNormState]:
-        if params is None:
-            raise ValueError(
-                "project_spectral_norm needs `params`: pass them to `update`."
-            )
+        require_params("project_spectral_norm", params)
         steps = state.steps + 1
         is_due = jnp.asarray(exact_every is not None)
         if exact_every is not None:
             is_due = steps % exact_every == 0
-        changes, tree = jax.tree.flatten(updates, is_leaf=_is_missing)
+        changes, tree = jax.tree.flatten(updates, is_leaf=is_missing)
         weights, *parts = map(tree.flatten_up_to, (params, *state[1:]))
         done = [
             (change, Cut(*cut))
-            if _is_missing(change)
+            if is_missing(change)
             else _project(
                 change, jnp.asarray(weight), Cut(*cut), maximum, is_due, steps
             )
@@ -152,20 +153,12 @@ def _gather(steps: Array, cuts: Sequence[Cut], tree: Any) -> ProjectSpectralNorm
     return ProjectSpectralNormState(steps, *(tree.unflatten(part) for part in parts))
 
 
-def _is_missing(update: Any) -> bool:
-    return update is None or isinstance(update, optax.MaskedNode)
-
-
-def _is_matrix(leaf: Array) -> bool:
-    return leaf.ndim >= 2 and leaf.size > 0 and jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
 def _begin(leaf: Array, rank: int | None) -> Cut:
     """Makes the state of a leaf."""
     never, zero = jnp.zeros((), jnp.int32), jnp.zeros(())
     vectors = zero  # not an empty array, which checkpoints may not take
-    if _is_matrix(leaf):
-        matrix = _as_matrix(leaf)
+    if is_matrix(leaf):
+        matrix = as_matrix(leaf)
         zero = zero.astype(jnp.finfo(matrix.dtype).dtype)
         if rank is not None and 4 * rank <= min(matrix.shape):
             start = jax.random.normal(jax.random.key(0), (matrix.shape[1], rank))
@@ -177,10 +170,10 @@ def _project(
     change: Array, leaf: Array, cut: Cut, maximum: float, is_due: Array, steps: Array
 ) -> tuple[Array, Cut]:
     """Cuts what an update leads to; returns another update and what was done."""
-    if not _is_matrix(leaf):
+    if not is_matrix(leaf):
         return change, cut
-    start = _as_matrix(leaf)
-    moved = start + _as_matrix(change)
+    start = as_matrix(leaf)
+    moved = start + as_matrix(change)
     vectors, is_exact = cut.vectors, jnp.ones((), bool)
     if vectors.ndim:
         leading = _leading(moved, vectors, maximum, steps)
@@ -246,16 +239,16 @@ def _leading(matrix: Array, vectors: Array, maximum: float, steps: Array) -> Lea
     # Random columns find what has grown where nobody looked.
     probes = _random(steps, (vectors.shape[0], PROBES)).astype(vectors.dtype)
     start = jnp.concatenate([vectors, probes], axis=1)
-    start = _matmul(matrix.mT.conj(), _matmul(matrix, jnp.linalg.qr(start)[0]))
+    start = matmul(matrix.mT.conj(), matmul(matrix, jnp.linalg.qr(start)[0]))
 
     def improve(state: tuple[Array, Array]) -> tuple[Array, Array, Leading]:
         count, start = state
         vectors, _ = jnp.linalg.qr(start)
-        images = _matmul(matrix, vectors)
-        squares, rotation = jnp.linalg.eigh(_matmul(images.mT.conj(), images))
+        images = matmul(matrix, vectors)
+        squares, rotation = jnp.linalg.eigh(matmul(images.mT.conj(), images))
         values = jnp.sqrt(jnp.maximum(squares, 0))
-        vectors, images = _matmul(vectors, rotation), _matmul(images, rotation)
-        mapped = _matmul(matrix.mT.conj(), images)
+        vectors, images = matmul(vectors, rotation), matmul(images, rotation)
+        mapped = matmul(matrix.mT.conj(), images)
         residual = jnp.linalg.norm(mapped - vectors * squares[None, :], axis=0)
         accurate = residual <= tolerance * squares[-1]
         below = squares + residual <= maximum**2
@@ -282,10 +275,4 @@ def _deflate(matrix: Array, leading: Leading, maximum: float) -> Array:
     vectors, images, values, *_ = leading
     safe = jnp.where(values > maximum, values, jnp.ones_like(values))
     excess = jnp.where(values > maximum, 1 - maximum / safe, 0).astype(matrix.dtype)
-    return matrix - _matmul(images * excess[None, :], vectors.mT.conj())
-
-
-def _as_matrix(leaf: Array) -> Array:
-    low = jnp.finfo(leaf.dtype).bits < 32
-    leaf = leaf.astype(jnp.float32) if low else leaf
-    return leaf.reshape(-1, leaf.shape[-1])
+    return matrix - matmul(images * excess[None, :], vectors.mT.conj())
