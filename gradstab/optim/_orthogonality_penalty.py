@@ -139,7 +139,7 @@ def add_orthogonality_penalty(
         def add(update: Any, gradient: Any) -> Any:
             if gradient is None:
                 return update
-            scaled = jnp.asarray(weight, gradient.real.dtype) * gradient
+            scaled = jnp.asarray(weight).astype(gradient.dtype) * gradient
             return update + scaled.astype(update.dtype)
 
         added = jax.tree.map(add, updates, gradients, is_leaf=is_missing)

@@ -192,10 +192,10 @@ def _project(
     distance = jnp.linalg.norm(moved - clipped)
     instead = (clipped - start).reshape(leaf.shape).astype(change.dtype)
     return jnp.where(distance == 0, change, instead), Cut(
-        cuts=cut.cuts + (distance != 0),
+        cuts=cut.cuts + jnp.int32(distance != 0),
         distance=distance,
         largest_distance=jnp.maximum(cut.largest_distance, distance),
-        exact=cut.exact + is_exact,
+        exact=cut.exact + jnp.int32(is_exact),
         vectors=vectors,
     )
 

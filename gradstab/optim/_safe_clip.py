@@ -95,7 +95,7 @@ def safe_clip_by_global_norm(
         limit = jnp.maximum(jnp.asarray(max_norm, state.norm.dtype), 0)
         is_finite = functools.reduce(jnp.logical_and, sound, ~jnp.isnan(limit))
         counted = [
-            jnp.where(is_sound, _widened(leaves[i], limit.dtype), 0)
+            jnp.where(is_sound, _widened(leaves[i]), 0)
             for i, is_sound in zip(places, sound, strict=True)
         ]
         exponent = _exponent(counted, limit.dtype)
@@ -110,14 +110,14 @@ def safe_clip_by_global_norm(
             is_dropped = stopped | ~is_finite
         for i, is_sound in zip(places, sound, strict=True):
             leaf = leaves[i]
-            shifted = _shifted(_widened(leaf, limit.dtype), -exponent)
-            clipped = (shifted * factor).astype(leaf.dtype)
+            shifted = _shifted(_widened(leaf), -exponent)
+            clipped = (shifted * factor.astype(shifted.dtype)).astype(leaf.dtype)
             kept = jnp.where(is_over & is_sound, clipped, leaf)
             leaves[i] = jnp.where(is_dropped, jnp.zeros_like(leaf), kept)
         return tree.unflatten(leaves), SafeClipByGlobalNormState(
             norm=jnp.where(is_finite, _shifted(length, exponent), jnp.nan),
-            clipped=state.clipped + (is_over & ~is_dropped),
-            skipped=state.skipped + ~is_finite,
+            clipped=state.clipped + jnp.int32(is_over & ~is_dropped),
+            skipped=state.skipped + jnp.int32(~is_finite),
             consecutive=consecutive,
             stopped=stopped,
         )
@@ -134,8 +134,8 @@ def _norm_dtype(leaves: Sequence[Array]) -> jnp.dtype:
     return jnp.dtype(jnp.float64 if 64 in bits else jnp.float32)
 
 
-def _widened(leaf: Array, dtype: jnp.dtype) -> Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, dtype))
+def _widened(leaf: Array) -> Array:
+    return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
 
 
 def _exponent(leaves: Sequence[Array], dtype: jnp.dtype) -> Int[Array, ""]:
@@ -155,4 +155,5 @@ def _shifted(leaf: Array, exponent: Array) -> Array:
     """Multiplies by a power of two, in halves: the whole may be no normal number."""
     half = exponent // 2
     one = jnp.ones((), leaf.real.dtype)
-    return leaf * jnp.ldexp(one, half) * jnp.ldexp(one, exponent - half)
+    first, second = (jnp.ldexp(one, part) for part in (half, exponent - half))
+    return leaf * first.astype(leaf.dtype) * second.astype(leaf.dtype)

@@ -78,6 +78,18 @@ def test_updates_and_state_keep_shapes_dtypes_and_structure(transform):
         assert kinds == jax.tree.map(lambda x: (x.shape, x.dtype), (updates, before))
 
 
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name != "riemannian"])
+def test_promotes_nothing_by_itself(name):
+    # Under a wrapped optimizer it is optax that does.
+    transform, params = TRANSFORMS[name](), network()
+    params["complex"] = jnp.eye(3, dtype="complex64")
+    params["low"] = jnp.eye(3, dtype="bfloat16")
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        state = transform.init(params)
+        for _ in range(2):
+            _, state = transform.update(gradients(params), state, params)
+
+
 def test_updates_may_have_another_dtype_than_the_parameters(transform):
     params = network("bfloat16")
     updates = jax.tree.map(lambda x: x.astype(jnp.float32), gradients(params))
