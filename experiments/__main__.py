@@ -18,9 +18,7 @@ import numpy as np
 import tyro
 
 from experiments.catalog import EXPERIMENTS, name_of
-from experiments.cell_path import CellPathSettings, run_cell_path
 from experiments.data.source_files import DataError
-from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.demo import DemoSettings, run_demo
 from experiments.devices import chosen_device
 from experiments.diagnose import DiagnoseSettings, run_diagnosis
@@ -28,16 +26,15 @@ from experiments.fit import NonFiniteLossError
 from experiments.grid import GridSettings, run_grid
 from experiments.interruption import InterruptedRunError, interruptible
 from experiments.methods import METHODS
-from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.outcome import read_outcomes
 from experiments.report import ReportSettings, write_report
 from experiments.run import run_experiment
 from experiments.run_directory import SettingsError
 from experiments.settings import TrainingSettings
+from experiments.standalone import STANDALONE
 from experiments.suggestion import suggest
 from experiments.sweep import SweepSettings, run_sweep
 from experiments.table import print_table
-from experiments.vhct import VhctSettings, run_vhct
 
 
 @dataclass(frozen=True)
@@ -55,39 +52,7 @@ class ListSettings:
         return []
 
 
-Command = (
-    ListSettings
-    | DemoSettings
-    | DiagnoseSettings
-    | ReportSettings
-    | SweepSettings
-    | GridSettings
-    | VhctSettings
-    | NeumannDriftSettings
-    | DeepMlpSettings
-    | CellPathSettings
-    | TrainingSettings
-)
 DEMO = ("demo", "adding and pixel_digits, small", "", "3 min", "")
-# These print a table and keep no run.
-STANDALONE = (
-    (
-        "cell_path",
-        "gradient by an LSTM's cells alone",
-        "-",
-        "1 min",
-        "Arpit et al. 2019",
-    ),
-    (
-        "deep_mlp",
-        "depth with and without the SVD",
-        "digits",
-        "2 min",
-        "Zhang et al. 2018",
-    ),
-    ("neumann_drift", "three rules for a series", "-", "1 min", "Mucllari et al. 2024"),
-    ("vhct", "regret of bandits on functions", "-", "6 min", "Li et al. 2023"),
-)
 EXIT_CODES: dict[type[Exception], int] = {
     SettingsError: 2,
     DataError: 2,
@@ -128,23 +93,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def run(settings: Command) -> None:
+def run(settings: Any) -> None:
     """Runs a command; those that train stop for a signal when they have saved."""
+    alone = {type(one.settings): one.run for one in STANDALONE.values()}
     match settings:
+        case _ if type(settings) in alone:
+            alone[type(settings)](settings)
         case ListSettings():
             print_catalog(settings.runs)
         case DiagnoseSettings():
             run_diagnosis(settings)
         case ReportSettings():
             write_report(settings)
-        case VhctSettings():
-            run_vhct(settings)
-        case NeumannDriftSettings():
-            run_neumann_drift(settings)
-        case CellPathSettings():
-            run_cell_path(settings)
-        case DeepMlpSettings():
-            run_deep_mlp(settings)
         case _:
             device = chosen_device(settings.device)
             with interruptible(), jax.default_device(device):
@@ -166,7 +126,7 @@ def train(
             run_experiment(settings)
 
 
-def parse(arguments: Sequence[str]) -> Command:
+def parse(arguments: Sequence[str]) -> Any:
     """Turns a command line into settings; exits with code 2 if it cannot.
 
     Args:
@@ -185,10 +145,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "report": ReportSettings(tyro.MISSING),
         "sweep": SweepSettings(tyro.MISSING),
         "grid": GridSettings(tyro.MISSING),
-        "vhct": VhctSettings(),
-        "neumann_drift": NeumannDriftSettings(),
-        "deep_mlp": DeepMlpSettings(),
-        "cell_path": CellPathSettings(),
+        **{name: found.settings for name, found in STANDALONE.items()},
         **{
             name: found.presets.get(preset, found.presets["quick"])
             for name, found in EXPERIMENTS.items()
@@ -201,10 +158,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "report": "tables and figures of runs",
         "sweep": "look for the settings that validate best",
         "grid": "every method at every learning rate, each at its best one too",
-        "vhct": "regret of the bandit VHCT on the functions of its paper",
-        "cell_path": "what of an LSTM's gradient goes through its cells alone",
-        "deep_mlp": "deep narrow networks, which train with the SVD alone",
-        "neumann_drift": "loss of orthogonality under three rules for NC-GRU's series",
+        **{name: found.summary for name, found in STANDALONE.items()},
         **{name: found.summary for name, found in EXPERIMENTS.items()},
     }
     word = next(iter(arguments), "")
@@ -230,15 +184,17 @@ def asked_preset(arguments: Sequence[str]) -> Any:
 
 def print_catalog(runs: Path) -> None:
     """Prints a line for each experiment."""
-    rows = [
-        (name, found.summary, found.data, found.duration, found.paper)
-        for name, found in EXPERIMENTS.items()
-    ]
+
+    def row(name: str, found: Any) -> tuple[str, ...]:
+        return name, found.summary, found.data, found.duration, found.paper
+
+    rows = [row(*item) for item in EXPERIMENTS.items()]
+    alone = [row(*item) for item in STANDALONE.items()]
     print_table(
         ("name", "what it shows", "data", "quick takes", "paper", "last result"),
         [
-            *((*row, last(runs, row[0])) for row in (DEMO, *rows)),
-            *((*row, "-") for row in STANDALONE),
+            *((*one, last(runs, one[0])) for one in (DEMO, *rows)),
+            *((*one, "-") for one in alone),
         ],
     )
 

@@ -1,0 +1,67 @@
+"""The experiments that print a table and keep no run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.cell_path import CellPathSettings, run_cell_path
+from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
+from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
+from experiments.vhct import VhctSettings, run_vhct
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """An experiment by itself.
+
+    Attributes:
+        settings: those it has if none are given.
+        run: runs it, of settings that have no problems, and prints what it finds.
+        summary: what it shows, in a line.
+        data: what it reads.
+        duration: how long it takes on two cores.
+        paper: where it comes from.
+    """
+
+    settings: Any
+    run: Callable[[Any], Any]
+    summary: str
+    data: str
+    duration: str
+    paper: str
+
+
+STANDALONE: dict[str, Standalone] = {
+    "cell_path": Standalone(
+        CellPathSettings(),
+        run_cell_path,
+        summary="what of an LSTM's gradient goes through its cells alone",
+        data="-",
+        duration="1 min",
+        paper="Arpit et al. 2019",
+    ),
+    "deep_mlp": Standalone(
+        DeepMlpSettings(),
+        run_deep_mlp,
+        summary="deep narrow networks, which train with the SVD alone",
+        data="digits",
+        duration="2 min",
+        paper="Zhang et al. 2018",
+    ),
+    "neumann_drift": Standalone(
+        NeumannDriftSettings(),
+        run_neumann_drift,
+        summary="loss of orthogonality under three rules for NC-GRU's series",
+        data="-",
+        duration="1 min",
+        paper="Mucllari et al. 2024",
+    ),
+    "vhct": Standalone(
+        VhctSettings(),
+        run_vhct,
+        summary="regret of the bandit VHCT on the functions of its paper",
+        data="-",
+        duration="6 min",
+        paper="Li et al. 2023",
+    ),
+}
