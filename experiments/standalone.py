@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.cell_path import CellPathSettings, run_cell_path
+from experiments.channel_norm_depth import (
+    ChannelNormDepthSettings,
+    run_channel_norm_depth,
+)
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.vhct import VhctSettings, run_vhct
@@ -39,6 +43,14 @@ STANDALONE: dict[str, Standalone] = {
         data="-",
         duration="1 min",
         paper="Arpit et al. 2019",
+    ),
+    "channel_norm_depth": Standalone(
+        ChannelNormDepthSettings(),
+        run_channel_norm_depth,
+        summary="gradients and training of deep chains, normalized and not",
+        data="-",
+        duration="2 min",
+        paper="Dai & Heckel 2019",
     ),
     "deep_mlp": Standalone(
         DeepMlpSettings(),

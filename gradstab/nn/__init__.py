@@ -1,7 +1,10 @@
 """Flax NNX modules: parametrizations, cells and the sequence layer."""
 
 from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
-from ._channel_norm import ChannelNorm as ChannelNorm
+from ._channel_norm import (
+    ChannelNorm as ChannelNorm,
+    ChannelNormMode as ChannelNormMode,
+)
 from ._constrain import constrain as constrain
 from ._deep_decoder import DeepDecoder as DeepDecoder
 from ._eigenvalue_normalized import EigenvalueNormalized as EigenvalueNormalized
