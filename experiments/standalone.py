@@ -10,6 +10,7 @@ from experiments.channel_norm_depth import (
     run_channel_norm_depth,
 )
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
+from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.vhct import VhctSettings, run_vhct
 
@@ -59,6 +60,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits",
         duration="2 min",
         paper="Zhang et al. 2018",
+    ),
+    "denoise_image": Standalone(
+        DenoiseImageSettings(),
+        run_denoise_image,
+        summary="a picture fitted by untrained decoders, normalized and not",
+        data="scikit-image",
+        duration="4 min",
+        paper="Dai & Heckel 2019",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),
