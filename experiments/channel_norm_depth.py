@@ -1,6 +1,6 @@
 """Gradients against depth: `python -m experiments channel_norm_depth`.
 
-Dai & Heckel ("Channel Normalization in Convolutional Neural Networks Avoids Vanishing
+Dai & Heckel ("Channel Normalization in Convolutional Neural Network avoids Vanishing
 Gradients", ICML workshop 2019, arXiv:1907.09539) fit chains of circular convolutions of
 one channel to one signal. The first table is the norm of the gradient with respect to
 the last of d random filters as long as the signal, median and 5 % to 95 % of the draws:
@@ -27,7 +27,7 @@ Their training does not end in a table; the settings are theirs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,8 @@ from experiments.experiment import Check
 from experiments.limits import Limited
 from experiments.table import print_table
 
-MODES: tuple[gs.nn.ChannelNormMode, ...] = ("full", "bias")
+Mode = Literal["full", "bias"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 STUCK = 0.24  # just below the error of the best constant
 
 
@@ -146,7 +147,7 @@ class Chain(nnx.Module):
     def __init__(
         self,
         depth: int,
-        mode: gs.nn.ChannelNormMode,
+        mode: Mode,
         settings: ChannelNormDepthSettings,
         *,
         rngs: nnx.Rngs,
@@ -175,7 +176,7 @@ class Chain(nnx.Module):
 
 
 def train(
-    depth: int, mode: gs.nn.ChannelNormMode, settings: ChannelNormDepthSettings
+    depth: int, mode: Mode, settings: ChannelNormDepthSettings
 ) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
     """Trains a chain for each seed.
 

@@ -3,7 +3,7 @@
 A network is fitted to a noisy picture from a fixed random input; it fits the picture
 before its noise, and is stopped in between (Ulyanov, Vedaldi & Lempitsky, "Deep Image
 Prior", CVPR 2018; Heckel & Hand, "Deep Decoder", ICLR 2019, arXiv:1810.03982). Dai &
-Heckel ("Channel Normalization in Convolutional Neural Networks Avoids Vanishing
+Heckel ("Channel Normalization in Convolutional Neural Network avoids Vanishing
 Gradients", ICML workshop 2019, arXiv:1907.09539) do so with gradient descent at 0.1 and
 momentum 0.9, and find that without normalizing channels it hardly moves.
 
@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,8 @@ from experiments.table import print_table
 
 LAYERS = 5
 KERNELS = {"deep decoder": 1, "deep image prior": 3}
-MODES: tuple[gs.nn.ChannelNormMode, ...] = ("full", "bias")
+Mode = Literal["full", "bias"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 COLORS = {"full": "#0072B2", "bias": "#D55E00"}
 DASHES = {"deep decoder": "-", "deep image prior": (0, (4, 1.5))}
 
@@ -117,7 +118,7 @@ def peak_ratio(found: Any, clean: Any) -> float:
 
 def fit(
     kernel: int,
-    mode: gs.nn.ChannelNormMode,
+    mode: Mode,
     clean: Float[np.ndarray, "height width channels"],
     noisy: Float[np.ndarray, "height width channels"],
     settings: DenoiseImageSettings,

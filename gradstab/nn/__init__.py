@@ -1,10 +1,7 @@
 """Flax NNX modules: parametrizations, cells and the sequence layer."""
 
 from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
-from ._channel_norm import (
-    ChannelNorm as ChannelNorm,
-    ChannelNormMode as ChannelNormMode,
-)
+from ._channel_norm import ChannelNorm as ChannelNorm
 from ._constrain import constrain as constrain
 from ._deep_decoder import DeepDecoder as DeepDecoder
 from ._eigenvalue_normalized import EigenvalueNormalized as EigenvalueNormalized

@@ -53,7 +53,7 @@ class ChannelNorm(nnx.Module):
             of these, `epsilon` is negative, or `param_dtype` no real one.
 
     References:
-        Dai & Heckel, "Channel Normalization in Convolutional Neural Networks Avoids
+        Dai & Heckel, "Channel Normalization in Convolutional Neural Network avoids
         Vanishing Gradients", ICML workshop 2019, arXiv:1907.09539. Their code divides
         by the unbiased variance in one dimension and by the biased one in two. It is
         instance normalization: Ulyanov, Vedaldi & Lempitsky, arXiv:1607.08022.

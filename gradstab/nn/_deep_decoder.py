@@ -44,7 +44,7 @@ class DeepDecoder(nnx.Module):
         Heckel & Hand, "Deep Decoder: Concise Image Representations from Untrained
         Non-convolutional Networks", ICLR 2019, arXiv:1810.03982; Ulyanov, Vedaldi &
         Lempitsky, "Deep Image Prior", CVPR 2018; Dai & Heckel, "Channel Normalization
-        in Convolutional Neural Networks Avoids Vanishing Gradients", ICML workshop
+        in Convolutional Neural Network avoids Vanishing Gradients", ICML workshop
         2019, arXiv:1907.09539, whose decoders do not upsample.
     """
 

@@ -59,10 +59,10 @@ def orthogonality_penalty(
         ValueError: if `reduction` is neither.
 
     References:
-        Kang & Kim, "Learning Shared Filter Bases for Efficient ConvNets", NeurIPS 2021.
-        Their text has the sum, their code the mean, and both the Gram matrix of the
-        filters alone; where there are more filters than a filter has weights, that
-        penalty cannot come to 0.
+        Kang & Kim, "Deeply Shared Filter Bases for Parameter-Efficient Convolutional
+        Neural Networks", NeurIPS 2021, arXiv:2006.05066. Their text has the sum, their
+        code the mean, and both the Gram matrix of the filters alone; where there are
+        more filters than a filter has weights, that penalty cannot come to 0.
     """
     _check_reduction(reduction)
     leaves = map(jnp.asarray, jax.tree.leaves(weights))
