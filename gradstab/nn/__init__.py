@@ -29,9 +29,11 @@ from ._parametrization import (
 )
 from ._per_gate_orthogonal import per_gate_orthogonal as per_gate_orthogonal
 from ._recurrent_cell import RecurrentCell as RecurrentCell
+from ._recursive_block import RecursiveBlock as RecursiveBlock
 from ._refresh import refresh as refresh
 from ._rnn import RNN as RNN
 from ._sbo_rnn import SBORNNCell as SBORNNCell
+from ._shared_basis_conv import SharedBasisConv as SharedBasisConv
 from ._spectral_clipped import SpectralClipped as SpectralClipped
 from ._spectral_gru import SpectralGRUCell as SpectralGRUCell
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
