@@ -231,7 +231,7 @@ def test_gradients_agree_with_central_differences(name, form):
         return jnp.sum(jnp.sin(nnx.merge(graph, params, fixed)(x)))
 
     # None of the numbers is so near a kink that a difference crosses it.
-    check_grads(loss, (params, x), order=1, modes=["rev"])
+    check_grads(jax.jit(loss), (params, x), order=1, modes=["rev"])
 
 
 @pytest.mark.usefixtures("x64")
@@ -286,7 +286,8 @@ def test_low_precision_is_computed_in_float32_and_cast_once(form, low):
 def test_vmap_is_a_loop_and_batches_are_any(form):
     block = make(form)
     x = draw((2, 3, 6), dtype="float32")
-    loop = jnp.stack([jnp.stack([block(one) for one in row]) for row in x])
+    alone = jax.jit(block)
+    loop = jnp.stack([jnp.stack([alone(one) for one in row]) for row in x])
     np.testing.assert_allclose(block(x), loop, atol=1e-6)
     np.testing.assert_allclose(jax.vmap(block)(x), loop, atol=1e-6)
     assert block(x[:0]).shape == (0, 3, 10)
@@ -374,7 +375,9 @@ def test_a_zero_has_the_code_zero_and_a_finite_gradient(name, form):
     block = make(form, proximal=MAPS[name])
     zero = jnp.zeros((2, 6))
     np.testing.assert_array_equal(block(zero), jnp.zeros((2, 10)))
-    gradient = jax.grad(lambda block, x: jnp.sum(block(x)), (0, 1))(block, zero)
+    gradient = jax.jit(jax.grad(lambda block, x: jnp.sum(block(x)), (0, 1)))(
+        block, zero
+    )
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
