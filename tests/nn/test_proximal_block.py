@@ -186,7 +186,7 @@ def test_no_step_enlarges_a_gradient(name, form):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("steps", [1, 5, 50])
+@pytest.mark.parametrize("steps", [2, 50])
 @pytest.mark.parametrize("name", MAPS)
 def test_the_sensitivity_to_the_input_is_below_the_root_of_the_steps(name, steps):
     block = double(d=8, n=16, steps=steps, proximal=MAPS[name])
@@ -381,15 +381,14 @@ def test_a_zero_has_the_code_zero_and_a_finite_gradient(name, form):
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
-@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 @pytest.mark.parametrize(("name", "form"), PAIRS)
-def test_what_is_not_finite_stays_in_its_sample(name, form, bad):
-    block = make(form, proximal=MAPS[name])
+def test_what_is_not_finite_stays_in_its_sample(name, form):
+    block = jax.jit(make(form, proximal=MAPS[name]))
     x = draw((4, 6), dtype="float32")
-    codes = block(x.at[2, 1].set(bad))
+    codes = block(x.at[1, 2].set(jnp.nan).at[2, 1].set(jnp.inf))
+    assert not jnp.all(jnp.isfinite(codes[1]))
     assert not jnp.all(jnp.isfinite(codes[2]))
-    np.testing.assert_array_equal(codes[:2], block(x)[:2])
-    np.testing.assert_array_equal(codes[3:], block(x)[3:])
+    np.testing.assert_array_equal(codes[::3], block(x)[::3])
 
 
 @pytest.mark.error_text
