@@ -12,6 +12,10 @@ from experiments.channel_norm_depth import (
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
+from experiments.neural_optimization import (
+    NeuralOptimizationSettings,
+    run_neural_optimization,
+)
 from experiments.vhct import VhctSettings, run_vhct
 
 
@@ -76,6 +80,14 @@ STANDALONE: dict[str, Standalone] = {
         data="-",
         duration="1 min",
         paper="Mucllari et al. 2024",
+    ),
+    "neural_optimization": Standalone(
+        NeuralOptimizationSettings(),
+        run_neural_optimization,
+        summary="blocks whose steps descend, and noisy digits behind them",
+        data="digits",
+        duration="3 min",
+        paper="Lyu & Tsang 2021",
     ),
     "vhct": Standalone(
         VhctSettings(),

@@ -8,6 +8,7 @@ from ._eigenvalue_normalized import EigenvalueNormalized as EigenvalueNormalized
 from ._enrnn import ENRNNCell as ENRNNCell
 from ._exponential import Exponential as Exponential
 from ._export import export as export
+from ._functional_kernel import functional_kernel as functional_kernel
 from ._gated_cell import GatedCell as GatedCell
 from ._gru import GRUCell as GRUCell
 from ._h_detach import HDetachLSTMCell as HDetachLSTMCell
@@ -28,6 +29,14 @@ from ._parametrization import (
     Parametrization as Parametrization,
 )
 from ._per_gate_orthogonal import per_gate_orthogonal as per_gate_orthogonal
+from ._proximal_block import ProximalBlock as ProximalBlock
+from ._proximal_maps import (
+    HardThreshold as HardThreshold,
+    ProximalMap as ProximalMap,
+    ReLU as ReLU,
+    ShiftedReLU as ShiftedReLU,
+    SoftThreshold as SoftThreshold,
+)
 from ._recurrent_cell import RecurrentCell as RecurrentCell
 from ._recursive_block import RecursiveBlock as RecursiveBlock
 from ._refresh import refresh as refresh

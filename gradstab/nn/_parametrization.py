@@ -17,7 +17,7 @@ Matrix = Inexact[Array, "*stack rows columns"]
 
 
 class Fixed(nnx.Variable):
-    """What a parametrization holds that no optimizer may move: signs, base points."""
+    """What a module holds that no optimizer may move: signs, base points, masks."""
 
 
 class Materialized(nnx.Variable):

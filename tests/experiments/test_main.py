@@ -12,6 +12,7 @@ from experiments.catalog import EXPERIMENTS
 from experiments.fit import NonFiniteLossError
 from experiments.interruption import InterruptedRunError
 from experiments.run_directory import RunDirectory
+from experiments.standalone import STANDALONE
 
 TINY = "--steps 4 --evaluate-every 2 --hidden 4 --batch 8 --seeds 0".split()
 RNN = ["adding", "--length", "6", "--methods", "rnn", *TINY]
@@ -40,8 +41,7 @@ def test_list_names_every_experiment(tmp_path, capsys):
     assert main(["list", "--runs", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [line.split()[0] for line in lines[1:]]
-    others = ["cell_path", "deep_mlp", "neumann_drift", "vhct"]
-    assert names == ["demo", *EXPERIMENTS, *others]
+    assert names == ["demo", *EXPERIMENTS, *STANDALONE]
 
 
 def test_an_unknown_flag_suggests_the_nearest(capsys):
