@@ -16,6 +16,10 @@ from experiments.neural_optimization import (
     NeuralOptimizationSettings,
     run_neural_optimization,
 )
+from experiments.recursive_gratings import (
+    RecursiveGratingsSettings,
+    run_recursive_gratings,
+)
 from experiments.vhct import VhctSettings, run_vhct
 
 
@@ -88,6 +92,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits",
         duration="3 min",
         paper="Lyu & Tsang 2021",
+    ),
+    "recursive_gratings": Standalone(
+        RecursiveGratingsSettings(),
+        run_recursive_gratings,
+        summary="the gradient of filters that recursions share, orthonormal and not",
+        data="generated",
+        duration="6 min",
+        paper="Kang & Kim 2021",
     ),
     "vhct": Standalone(
         VhctSettings(),
