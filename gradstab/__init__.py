@@ -1,6 +1,7 @@
 """Networks whose gradients neither vanish nor explode, by construction."""
 
 from gradstab import (
+    diagnostics as diagnostics,
     gradients as gradients,
     linalg as linalg,
     nn as nn,
