@@ -93,10 +93,10 @@ class NeuralOptimizationSettings(Limited):
             found.append("--code-features must be at least --in-features.")
         if not (self.strength >= 0 and self.rate > 0):
             found.append("--rate must be positive, --strength not negative.")
-        if not (self.noises and min(self.noises) >= 0):
+        if not (self.noises and all(noise >= 0 for noise in self.noises)):
             found.append("--noises must be at least one, none negative.")
-        if not (self.maps and self.seeds):
-            found.append("--maps and --seeds must be at least one.")
+        if not (self.maps and self.seeds and min(self.seeds) >= 0):
+            found.append("--maps and --seeds must be at least one, seeds not negative.")
         return found
 
 
@@ -162,7 +162,11 @@ def descent(
 
         values, half_square = map(np.asarray, follow(block, x))
     times = np.arange(1, steps + 1)[:, None]
-    share = times * (values[1 : steps + 1] - values[-1]) / half_square
+    gaps = times * (values[1 : steps + 1] - values[-1])
+    # Where the minimum lies at 0, where the steps start, there is no gap and no bound.
+    share = np.where(
+        half_square > 0, gaps / np.where(half_square > 0, half_square, 1), gaps
+    )
     return Descent(
         float(np.max(np.diff(values[: steps + 1], axis=0) / values[0])),
         float(np.mean(values[steps] / values[0])),

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +143,24 @@ def check_integer(name: str, value: int, low: int = 0, high: int | None = None) 
     if not is_integer(value) or value < low or (high is not None and value > high):
         limit = f">= {low}" if high is None else f"in [{low}, {high}]"
         raise ValueError(f"`{name}` must be an integer {limit}, got {value!r}.")
+
+
+def check_kernel_size(kernel_size: Sequence[int]) -> None:
+    """Checks that an argument `kernel_size` has a number of positions for each axis.
+
+    Args:
+        kernel_size: its value.
+
+    Raises:
+        ValueError: if it is no tuple or list of integers >= 1, at least one.
+    """
+    if not isinstance(kernel_size, tuple | list) or not kernel_size:
+        raise ValueError(
+            "`kernel_size` must be a tuple with a number for each spatial axis, such "
+            f"as (3, 3), got {kernel_size!r}."
+        )
+    for size in kernel_size:
+        check_integer("kernel_size", size, 1)
 
 
 def check_real(

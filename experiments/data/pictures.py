@@ -44,7 +44,11 @@ def _read(path: Path) -> UInt8[np.ndarray, "height width *channels"]:
         raise DataError(f"{path}: no such file; {suggest(str(path), PICTURES)}")
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith("I;16"):
+                return (np.asarray(picture) // 257).astype(np.uint8)
+            if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                raise DataError(f"{path}: pixels of mode {picture.mode} are not read.")
             is_gray = picture.mode in ("1", "L", "LA")
             return np.asarray(picture.convert("L" if is_gray else "RGB"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a picture: {error}") from error

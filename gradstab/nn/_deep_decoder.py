@@ -8,8 +8,8 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_integer
-from gradstab.nn._channel_norm import ChannelNorm, ChannelNormMode
+from gradstab._checks import check_integer, check_kernel_size
+from gradstab.nn._channel_norm import ChannelNorm, ChannelNormMode, check_mode
 
 
 class DeepDecoder(nnx.Module):
@@ -68,9 +68,10 @@ class DeepDecoder(nnx.Module):
             ("in_features", in_features),
             ("hidden_features", hidden_features),
             ("out_features", out_features),
-            *(("kernel_size", size) for size in kernel_size),
         ):
             check_integer(name, value, 1)
+        check_kernel_size(kernel_size)
+        check_mode("norm", norm)
         self.in_features = in_features
         self.upsample = upsample
         self.spatial_axes = len(kernel_size)

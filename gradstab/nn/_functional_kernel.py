@@ -35,11 +35,19 @@ def functional_kernel(
     Returns:
         k of each pair. O((n + m) of the block + n m N).
 
+    Raises:
+        ValueError: if `inputs` or `others` have another shape.
+
     References:
         Lyu & Tsang, 2021, arXiv:2106.06097; see `ProximalBlock`. The scaling is derived
         here.
         Cho & Saul, "Kernel Methods for Deep Learning", NeurIPS 2009.
     """
+    for name, rows in (("inputs", inputs), ("others", others)):
+        if rows.ndim != 2:
+            raise ValueError(
+                f"`{name}` must have shape (n, {block.in_features}), got {rows.shape}."
+            )
     built = materialize(block)
     return jnp.matmul(
         built(inputs), built(others).mT, precision=jax.lax.Precision.HIGHEST

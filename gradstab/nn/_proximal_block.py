@@ -18,6 +18,7 @@ from gradstab.nn._dft_frame import (
     place,
     synthesize,
 )
+from gradstab.nn._materialize import materialize
 from gradstab.nn._parametrization import Fixed, Parametrization
 from gradstab.nn._proximal_maps import ProximalMap, ReLU
 
@@ -194,9 +195,10 @@ class ProximalBlock(nnx.Module):
         """Builds A; its columns are a Parseval frame."""
         if self.matrix is not None:
             return self.matrix()
-        assert self.rotation is not None
-        dtype = self.rotation().dtype
-        problem = self._problem(jnp.eye(self.in_features, dtype=dtype))
+        built = materialize(self)
+        assert built.rotation is not None
+        dtype = built.rotation().dtype
+        problem = built._problem(jnp.eye(self.in_features, dtype=dtype))
         return problem.adjoint(problem.target).astype(dtype)
 
     @property

@@ -19,7 +19,8 @@ class ProximalMap:
     The maps here act on each number by itself. A subclass supplies `__call__`, which is
     h, `penalty`, which is φ, and says whether φ is convex; only then is h a Lipschitz
     map, with the constant 1. Objects are constants: equal ones do not compile a program
-    again.
+    again. So a subclass is a `dataclass(frozen=True)`, and whatever its values depend
+    on is a field of it.
 
     Every map of the library has the slope 0 wherever its value is 0, at its kinks too,
     and the slope 1 elsewhere. NaN is kept.

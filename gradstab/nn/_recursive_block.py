@@ -11,7 +11,7 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_integer
+from gradstab._checks import check_integer, check_kernel_size
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._shared_basis_conv import NormFactory, SharedBasisConv, he_normal
 from gradstab.nn._unconstrained import Unconstrained
@@ -28,13 +28,15 @@ class RecursiveBlock(nnx.Module):
 
     on the left if `residual`, on the right otherwise, with `SharedBasisConv`s c. The
     gradient of the basis is the sum of those of its uses, each of which passes through
-    the later ones and so through the same basis: orthonormal, its norm grows slowly
-    with L where that of another start grows geometrically. `basis` may be a
-    parametrization, which keeps it orthonormal; a plain one starts so, and
-    `optim.orthogonality_penalty` of it keeps it near.
+    the later ones and so through the same basis: its scale is raised to the power L
+    where no normalization undoes it. An orthonormal one has the scale at which a random
+    one neither grows nor vanishes; the command `recursive_gratings` of the experiments
+    measures it. `basis` may be a parametrization, which keeps it orthonormal; a plain
+    one starts so, and `optim.orthogonality_penalty` of it keeps it near.
 
     All recursions are compiled once, in a loop, but for a CPU, where XLA's convolutions
-    are many times slower in loops and they are written out.
+    are many times slower in loops and they are written out: where that is JAX's
+    default backend.
 
     Args:
         features: channels of all h.
@@ -82,6 +84,7 @@ class RecursiveBlock(nnx.Module):
         check_integer("recursions", recursions, 1)
         check_integer("shared_features", shared_features, 1)
         check_integer("bases", bases, 1, 1 + residual)
+        check_kernel_size(kernel_size)
         self.kernel_shape = (*kernel_size, features, shared_features)
         self.residual = residual
         shape = math.prod(self.kernel_shape[:-1]), shared_features
@@ -117,7 +120,7 @@ class RecursiveBlock(nnx.Module):
             inputs: h_0, of shape (examples, *positions, features).
 
         Returns:
-            h_L.
+            h_L, in the dtype of h_0.
         """
         kernels = [
             (basis() if isinstance(basis, Parametrization) else basis[...])
@@ -126,8 +129,11 @@ class RecursiveBlock(nnx.Module):
             for basis in self.bases
         ]
         graph, params, rest = nnx.split(self.convolutions, nnx.Param, ...)
+        is_written = []  # when it is traced
 
         def recurse(h: Array, states: Any) -> tuple[Array, Any]:
+            # Before: the merged module shares its Variables with the state.
+            before = jax.tree.leaves(states[1])
             convolutions = nnx.merge(graph, *states)
             if self.residual:
                 first, second = convolutions
@@ -135,11 +141,14 @@ class RecursiveBlock(nnx.Module):
                 h = jax.nn.relu(h + change)
             else:
                 h = jax.nn.relu(convolutions[0](h, kernels[0]))
-            return h, nnx.state(convolutions, nnx.Not(nnx.Param))
+            after = nnx.state(convolutions, nnx.Not(nnx.Param))
+            pairs = zip(before, jax.tree.leaves(after), strict=True)
+            is_written.append(any(new is not old for old, new in pairs))
+            return h.astype(inputs.dtype), after
 
         is_unrolled = jax.default_backend() == "cpu"
         outputs, rest = lax.scan(recurse, inputs, (params, rest), unroll=is_unrolled)
-        if jax.tree.leaves(rest):  # running statistics
+        if any(is_written):  # running statistics, in training alone
             nnx.update(self.convolutions, rest)
         return outputs
 

@@ -9,7 +9,7 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_integer, check_param_dtype
+from gradstab._checks import check_integer, check_kernel_size, check_param_dtype
 
 # He, Zhang, Ren & Sun, ICCV 2015, as the authors start all but the shared bases.
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -53,8 +53,9 @@ class SharedBasisConv(nnx.Module):
         rngs: source of the `params` keys.
 
     Raises:
-        ValueError: if a number of channels or positions is no integer >= 1 (of private
-            filters, >= 0), or `param_dtype` no real one.
+        ValueError: if a number of channels is no integer >= 1 (of private filters, >=
+            0), `kernel_size` no tuple of such, `padding` neither of these, or
+            `param_dtype` no real one.
 
     References:
         Kang & Kim, "Deeply Shared Filter Bases for Parameter-Efficient Convolutional
@@ -82,9 +83,11 @@ class SharedBasisConv(nnx.Module):
             ("out_features", out_features),
             ("shared_features", shared_features),
             ("strides", strides),
-            *(("kernel_size", size) for size in kernel_size),
         ):
             check_integer(name, value, 1)
+        check_kernel_size(kernel_size)
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"`padding` must be 'SAME' or 'VALID', got {padding!r}.")
         check_integer("private_features", private_features)
         check_param_dtype(param_dtype, real=True)
         self.basis_shape = (*kernel_size, in_features, shared_features)
@@ -114,10 +117,11 @@ class SharedBasisConv(nnx.Module):
             basis: W, of shape (*kernel_size, in_features, shared_features).
 
         Returns:
-            y.
+            y, in the dtype of x.
 
         Raises:
-            ValueError: if `inputs` or `basis` has another shape.
+            ValueError: if `inputs` or `basis` has another shape, or `inputs` is not of
+                a real dtype.
         """
         axes = len(self.basis_shape) - 2
         if inputs.ndim != axes + 2 or inputs.shape[-1] != self.basis_shape[-2]:
@@ -125,11 +129,15 @@ class SharedBasisConv(nnx.Module):
                 f"`inputs` must have one axis of examples, {axes} of positions and "
                 f"{self.basis_shape[-2]} features on the last, got {inputs.shape}."
             )
+        if not jnp.issubdtype(inputs.dtype, jnp.floating):
+            raise ValueError(f"`inputs` must be of a real dtype, got {inputs.dtype}.")
         outputs = convolve(inputs, self.filters(basis), self.strides, self.padding)
         if self.inner_norm is not None:
             outputs = self.inner_norm(outputs)
         outputs = convolve(outputs, self.combinations[...])
-        return outputs if self.outer_norm is None else self.outer_norm(outputs)
+        if self.outer_norm is not None:
+            outputs = self.outer_norm(outputs)
+        return outputs.astype(inputs.dtype)
 
     def filters(
         self, basis: Float[Array, "*positions in s"]

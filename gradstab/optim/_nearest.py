@@ -35,7 +35,9 @@ def nearest_orthonormal(matrix: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
         return better, gram_defect(better), jnp.linalg.norm(defect) ** 2
 
     def iterate() -> Array:
-        start = (matrix, defect, jnp.ones((), defect.real.dtype))
+        # Under `jax.vmap` far matrices come here too, where they need not converge.
+        near = jnp.where(is_near, matrix, jnp.eye(*matrix.shape, dtype=matrix.dtype))
+        start = (near, jnp.where(is_near, defect, 0), jnp.ones((), eps.dtype))
         return lax.while_loop(lambda state: state[2] > eps, improve, start)[0]
 
     defect = gram_defect(matrix)

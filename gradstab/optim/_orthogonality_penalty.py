@@ -41,11 +41,13 @@ def orthogonality_penalty(
     or the numerator alone. The Gram matrix is that of the smaller side, W Wᴴ for a wide
     W: the other one cannot be the identity. A leaf of more than two axes counts as the
     matrix of its last axis against all others: of a kernel (k, k, in, out) the filters
-    are made orthonormal, which bounds the convolution by k and makes it no isometry.
+    are made orthonormal, which bounds the convolution by k and makes it no isometry. A
+    stack of matrices counts so too; `jax.vmap` over its leading axis takes them apart.
     Leaves of less than two axes, empty ones and integers add nothing.
 
-    The derivative, 4 W (G - I) for each, takes one more product of matrices, as the
-    value does: O(n m min(n, m)) each. Both are computed in float32 at least.
+    The derivative, 4 W (G - I) for each, of which JAX gives the conjugate, takes one
+    more product of matrices, as the value does: O(n m min(n, m)) each. Both are
+    computed in float32 at least.
 
     Args:
         weights: a tree of arrays.
@@ -83,7 +85,9 @@ def add_orthogonality_penalty(
     .. math:: g \leftarrow g + \lambda \nabla_W \Omega, \qquad
         \nabla_{W_g} \Omega = \frac{4}{\sum_g r_g^2} W_g (G_g - I)
 
-    It belongs before the optimizer, as what the loss would have had to it. Weight decay
+    It belongs before the optimizer, like the gradient of the loss. Of complex weights
+    that must be conjugated, `jax.tree.map(jnp.conj, jax.grad(loss)(params))`, as all of
+    optax needs it to descend, and what is added is too. Weight decay
     pulls orthonormal matrices off; spare them by its mask. To penalize some weights
     alone, put it in `optax.masked`::
 
@@ -139,7 +143,8 @@ def add_orthogonality_penalty(
         def add(update: Any, gradient: Any) -> Any:
             if gradient is None:
                 return update
-            scaled = jnp.asarray(weight).astype(gradient.dtype) * gradient
+            # The conjugate of what JAX gives, which is the direction of ascent.
+            scaled = jnp.asarray(weight).astype(gradient.dtype) * gradient.conj()
             return update + scaled.astype(update.dtype)
 
         added = jax.tree.map(add, updates, gradients, is_leaf=is_missing)

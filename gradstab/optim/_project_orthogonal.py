@@ -42,11 +42,12 @@ def project_orthogonal() -> optax.GradientTransformation:
 
     A leaf of more than two axes counts as the matrix of its last axis against all
     others, which for a kernel (k, k, in, out) of a convolution makes its filters
-    orthonormal, bounds the convolution by k, and makes it no isometry. Leaves of less
-    than two axes pass, and so do parameters whose update is None.
+    orthonormal, bounds the convolution by k, and makes it no isometry. A stack of
+    matrices counts so too: give those apart, or map over them by `jax.vmap`. Leaves of
+    less than two axes pass, and so do parameters whose update is None.
 
-    From nearby, as after most steps, by products of matrices alone, some three of
-    O(n m²) for each of at most six iterations; else by `linalg.polar`. Under `jax.vmap`
+    From nearby, as after most steps, by products of matrices alone, two of O(n m²) for
+    each of at most six iterations; else by `linalg.polar`. Under `jax.vmap`
     both are computed. The optimizer before it does not know the constraint: its
     moments and its step have parts that the projection takes away again. `riemannian`
     takes them away first.
@@ -99,7 +100,7 @@ def _project(change: Array, leaf: Array) -> tuple[Array, Float[Array, ""]]:
     nearest = nearest_orthonormal(moved)
     distance = jnp.linalg.norm(moved - nearest)
     # Rounding alone is no reason to move, or a gradient of 0 would move it.
-    rounding = 10 * jnp.finfo(start.dtype).eps * min(start.shape) ** 0.5
+    rounding = 10 * float(jnp.finfo(leaf.dtype).eps) * min(start.shape) ** 0.5
     is_there = distance <= rounding
     instead = (nearest - start).reshape(leaf.shape).astype(change.dtype)
     return jnp.where(is_there, change, instead), jnp.where(is_there, 0, distance)

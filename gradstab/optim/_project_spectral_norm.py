@@ -155,15 +155,22 @@ def _gather(steps: Array, cuts: Sequence[Cut], tree: Any) -> ProjectSpectralNorm
 
 def _begin(leaf: Array, rank: int | None) -> Cut:
     """Makes the state of a leaf."""
-    never, zero = jnp.zeros((), jnp.int32), jnp.zeros(())
-    vectors = zero  # not an empty array, which checkpoints may not take
+    vectors = jnp.zeros(())  # not an empty array, which checkpoints may not take
+    dtype = jnp.float32
     if is_matrix(leaf):
         matrix = as_matrix(leaf)
-        zero = zero.astype(jnp.finfo(matrix.dtype).dtype)
+        dtype = matrix.real.dtype
         if rank is not None and 4 * rank <= min(matrix.shape):
             start = jax.random.normal(jax.random.key(0), (matrix.shape[1], rank))
             vectors = start.astype(matrix.dtype)
-    return Cut(never, zero, zero, never, vectors)
+    # An array of its own for each field, so that the state can be donated.
+    return Cut(
+        cuts=jnp.zeros((), jnp.int32),
+        distance=jnp.zeros((), dtype),
+        largest_distance=jnp.zeros((), dtype),
+        exact=jnp.zeros((), jnp.int32),
+        vectors=vectors,
+    )
 
 
 def _project(

@@ -10,6 +10,7 @@ from jax.tree_util import GetAttrKey
 from jaxtyping import Array, Inexact
 
 from gradstab.optim._matrices import (
+    is_missing,
     map_matrices,
     matmul,
     require_params,
@@ -17,7 +18,7 @@ from gradstab.optim._matrices import (
 from gradstab.optim._nearest import nearest_orthonormal
 
 # What optax's states call a running sum of gradients, which is a vector at a point.
-MOMENTS = ("mu", "trace", "m")
+MOMENTS = ("mu", "trace", "m", "ema")
 
 
 class RiemannianState(NamedTuple):
@@ -48,7 +49,9 @@ def riemannian(
         optax.partition({"orthogonal": moved, "free": optax.adam(1e-3)}, labels)
 
     A leaf of more than two axes counts as the matrix of its last axis against all
-    others. Leaves of less than two axes are the optimizer's own. It needs weights that
+    others, a stack of matrices too: give those apart, or map over them by `jax.vmap`.
+    Leaves of less than two axes are the optimizer's own. Gradients of complex weights
+    must be conjugated, as all of optax needs them to descend. It needs weights that
     are on the manifold at the start, as `jax.nn.initializers.orthogonal` makes them;
     others are moved to it by the first update, whose projection P is none there.
 
@@ -60,19 +63,22 @@ def riemannian(
     Args:
         optimizer: any of optax, with the learning rate and its sign.
         moments: names of the fields of its state that hold vectors, like the gradient;
-            squares of it must not be among them.
+            squares of it must not be among them. Those of most of optax are known;
+            Adan has `g` and `v` beside.
 
     Returns:
         The transformation. Its `update` needs the parameters.
 
     Raises:
-        ValueError: if `update` is not given the parameters.
+        ValueError: if `moments` is a string, or `update` is not given the parameters.
 
     References:
         Absil, Mahony & Sepulchre, "Optimization Algorithms on Matrix Manifolds",
         Princeton 2008, eq. 3.35 and section 8.1.3 (transport by projection); Becigneul
         & Ganea, "Riemannian Adaptive Optimization Methods", ICLR 2019.
     """
+    if isinstance(moments, str):
+        raise ValueError(f"`moments` must be a collection of names, got {moments!r}.")
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: optax.Params) -> RiemannianState:
@@ -121,7 +127,7 @@ def _transport(state: Any, points: Any, moments: Collection[str]) -> Any:
         is_named = (
             path and isinstance(path[-1], GetAttrKey) and path[-1].name in moments
         )
-        return bool(is_named) and jax.tree.structure(part) == tree
+        return bool(is_named) and _fits(part, tree)
 
     def move(path: tuple[Any, ...], part: Any) -> Any:
         return map_matrices(_tangent, part, points) if is_moment(path, part) else part
@@ -129,3 +135,12 @@ def _transport(state: Any, points: Any, moments: Collection[str]) -> Any:
     return jax.tree_util.tree_map_with_path(
         move, state, is_leaf=is_moment, is_leaf_takes_path=True
     )
+
+
+def _fits(part: Any, tree: Any) -> bool:
+    """Tells whether a part of a state has an array, or nothing, for each parameter."""
+    try:
+        pieces = tree.flatten_up_to(part)
+    except (TypeError, ValueError):
+        return False
+    return all(is_missing(piece) or isinstance(piece, jax.Array) for piece in pieces)

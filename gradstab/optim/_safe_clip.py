@@ -18,17 +18,17 @@ class SafeClipByGlobalNormState(NamedTuple):
     """The state of `safe_clip_by_global_norm`.
 
     Attributes:
-        norm: the norm of the last updates before they were clipped; infinite or NaN if
-            they were.
+        norm: the norm of the last updates before they were clipped: NaN if one of them
+            was not finite, infinite if it is too large for its dtype.
         clipped: how many updates were clipped.
-        skipped: how many updates were not finite, all in all.
+        faulty: how many updates were not finite, all in all.
         consecutive: how many of them came last, one after another.
-        stopped: whether they became too many; it stays so.
+        stopped: with `skip`, whether they became too many; it stays so.
     """
 
     norm: Float[Array, ""]
     clipped: Int[Array, ""]
-    skipped: Int[Array, ""]
+    faulty: Int[Array, ""]
     consecutive: Int[Array, ""]
     stopped: Bool[Array, ""]
 
@@ -40,9 +40,10 @@ def safe_clip_by_global_norm(
 
     .. math:: g \leftarrow g \, \min\left(1, \frac{c}{\|g\|}\right), \qquad
         \|g\| = 2^k \sqrt{\sum_i |g_i / 2^k|^2}, \quad
-        2^{k-1} \le \max_i |g_i| < 2^k
+        2^{k-1} \le \max_i |g_i|_\infty < 2^k
 
-    over the entries of all leaves. Since all are divided by a power of two above the
+    over the entries of all leaves, with |g|_∞ the larger of the two parts of a complex
+    number. Since all are divided by a power of two above the
     largest, no square that counts overflows or vanishes: `optax.clip_by_global_norm`
     turns entries of 1e30 in float32 and of 300 in float16 into zeros. Leaves keep their
     dtype; the norm is computed in float32 at least. Updates within the limit keep every
@@ -80,9 +81,15 @@ def safe_clip_by_global_norm(
     check_integer("max_consecutive", max_consecutive)
 
     def init(params: optax.Params) -> SafeClipByGlobalNormState:
-        never = jnp.zeros((), jnp.int32)
-        norm = jnp.zeros((), _norm_dtype(jax.tree.leaves(params)))
-        return SafeClipByGlobalNormState(norm, never, never, never, jnp.zeros((), bool))
+        leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
+        # An array of its own for each field, so that the state can be donated.
+        return SafeClipByGlobalNormState(
+            norm=jnp.zeros((), _norm_dtype(leaves)),
+            clipped=jnp.zeros((), jnp.int32),
+            faulty=jnp.zeros((), jnp.int32),
+            consecutive=jnp.zeros((), jnp.int32),
+            stopped=jnp.zeros((), bool),
+        )
 
     def update(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
@@ -117,7 +124,7 @@ def safe_clip_by_global_norm(
         return tree.unflatten(leaves), SafeClipByGlobalNormState(
             norm=jnp.where(is_finite, _shifted(length, exponent), jnp.nan),
             clipped=state.clipped + jnp.int32(is_over & ~is_dropped),
-            skipped=state.skipped + jnp.int32(~is_finite),
+            faulty=state.faulty + jnp.int32(~is_finite),
             consecutive=consecutive,
             stopped=stopped,
         )
@@ -139,14 +146,20 @@ def _widened(leaf: Array) -> Array:
 
 
 def _exponent(leaves: Sequence[Array], dtype: jnp.dtype) -> Int[Array, ""]:
-    """Gives the exponent of the power of two above the largest modulus."""
-    peaks = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in leaves]
+    """Gives the exponent of the power of two above the largest part of a number."""
+    # Not above the largest modulus: that of a complex number may overflow.
+    parts = [
+        part
+        for leaf in leaves
+        for part in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))
+    ]
+    peaks = [jnp.max(jnp.abs(part), initial=0).astype(dtype) for part in parts]
     largest = functools.reduce(jnp.maximum, peaks, jnp.zeros((), dtype))
     return jnp.frexp(largest)[1]
 
 
 def _length(leaves: Sequence[Array], dtype: jnp.dtype) -> Float[Array, ""]:
-    """Computes the norm of all entries, none of which exceeds 1."""
+    """Computes the norm of all entries, none of which has a part above 1."""
     squares = [jnp.sum(jnp.abs(leaf) ** 2).astype(dtype) for leaf in leaves]
     return jnp.sqrt(functools.reduce(jnp.add, squares, jnp.zeros((), dtype)))
 

@@ -165,6 +165,36 @@ def test_a_constant_channel_gives_the_bias_and_a_finite_gradient(mode, epsilon):
         np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.parametrize("level", [0.1, 1000.1])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-5])
+def test_a_constant_that_is_no_binary_fraction_is_constant_too(level, epsilon):
+    inputs = jnp.full((1, 33, 31, 3), level)
+    norm = gs.nn.ChannelNorm(3, epsilon=epsilon, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(norm(inputs), 0)
+
+
+def test_with_relus_between_the_gradient_grows_toward_the_input():
+    def sizes(depth):
+        rngs = nnx.Rngs(0)
+        kernels = 0.2 * jax.random.normal(rngs.params(), (depth, 5, 16, 16))
+        norm = gs.nn.ChannelNorm(16, spatial_axes=1, rngs=rngs)
+
+        def total(kernels):
+            def layer(x, kernel):
+                rolled = [jnp.roll(x, place, axis=0) for place in range(5)]
+                x = sum(a @ b for a, b in zip(rolled, kernel, strict=True))
+                return norm(jax.nn.relu(x)), None
+
+            start = jax.random.normal(jax.random.key(1), (64, 16))
+            outputs, _ = jax.lax.scan(layer, start, kernels)
+            return jnp.sum(outputs * jnp.cos(jnp.arange(16.0))[None])
+
+        gradients = jax.jit(jax.grad(total))(kernels)
+        return jnp.linalg.norm(gradients.reshape(depth, -1), axis=1)
+
+    assert sizes(40)[0] > 10 * sizes(40)[-1]
+
+
 def test_nan_stays_in_its_own_example_and_channel():
     inputs = random_matrix(0, (2, 4, 4, 3), "float32").at[0, 0, 0, 1].set(jnp.nan)
     outputs = np.asarray(make()(inputs))

@@ -88,7 +88,9 @@ def test_fits_an_image():
     [
         ({"layers": 0}, "`layers` must"),
         ({"kernel_size": (0, 1)}, "`kernel_size` must"),
-        ({"norm": "batch"}, "`mode` must be one of"),
+        ({"norm": "batch"}, "`norm` must be one of"),
+        ({"kernel_size": 3}, "`kernel_size` must be a tuple"),
+        ({"kernel_size": ()}, "`kernel_size` must be a tuple"),
     ],
 )
 def test_refuses_bad_options(options, message):

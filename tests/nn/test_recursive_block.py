@@ -99,6 +99,19 @@ def test_running_statistics_are_those_of_every_recursion():
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(block))
 
 
+def test_evaluation_writes_nothing():
+    block = make(norm=nnx.BatchNorm)
+    block.eval()
+    # Written to, a variable from outside of this trace would be refused.
+    jax.jit(lambda x: block(x))(images())
+
+
+@pytest.mark.parametrize("norm", [None, nnx.BatchNorm])
+def test_the_dtype_of_the_images_stays(norm):
+    with jax.numpy_dtype_promotion("standard"):
+        assert make(norm=norm)(images().astype("bfloat16")).dtype == jnp.bfloat16
+
+
 def test_a_cpu_convolves_outside_of_loops():
     graph, state = nnx.split(make())
     loss = jax.grad(lambda s, x: jnp.sum(nnx.merge(graph, s)(x) ** 2))

@@ -87,6 +87,8 @@ def test_dtypes():
         ({"shared_features": 0}, "`shared_features` must"),
         ({"private_features": -1}, "`private_features` must"),
         ({"kernel_size": (0, 3)}, "`kernel_size` must"),
+        ({"kernel_size": 3}, "`kernel_size` must be a tuple"),
+        ({"padding": "CIRCULAR"}, "`padding` must be 'SAME' or 'VALID'"),
         ({"param_dtype": jnp.complex64}, "`param_dtype` must"),
     ],
 )
@@ -99,5 +101,7 @@ def test_refuses_bad_shapes():
     conv = make()
     with pytest.raises(ValueError, match=r"`basis` must have shape \(3, 3, 5, 4\)"):
         conv(jnp.ones((1, 4, 4, 5)), jnp.ones((3, 3, 5, 3)))
+    with pytest.raises(ValueError, match="real dtype"):
+        conv(jnp.ones((1, 4, 4, 5), int), basis_for(conv))
     with pytest.raises(ValueError, match="5 features on the last"):
         conv(jnp.ones((1, 4, 4, 6)), basis_for(conv))

@@ -114,6 +114,13 @@ def test_jit_changes_nothing_and_compiles_once(transform):
     assert len(traces) == 1
 
 
+def test_its_state_can_be_donated(transform):
+    params = network()
+    step = jax.jit(transform.update, donate_argnums=1)
+    _, state = step(gradients(params), transform.init(params), params)
+    step(gradients(params), state, params)
+
+
 def test_vmap_is_a_loop(transform):
     params = network()
     both = [gradients(params, seed) for seed in (0, 1)]

@@ -127,6 +127,18 @@ def test_pulls_a_kernel_to_orthonormal_filters():
     np.testing.assert_allclose(filters.T @ filters, np.eye(8), atol=1e-5)
 
 
+def test_complex_weights_descend():
+    weight = random_matrix(0, (6, 4), "complex64") / 2
+    optimizer: Any = optax.chain(add_orthogonality_penalty(10.0), optax.sgd(0.05))
+
+    def step(weight, _):
+        zero = jnp.zeros_like(weight)
+        return weight + optimizer.update(zero, optimizer.init(weight), weight)[0], None
+
+    weight, _ = jax.lax.scan(step, weight, length=300)
+    assert orthogonality_penalty(weight) < 1e-10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -74,10 +74,25 @@ def test_a_weight_of_low_rank_still_gets_orthonormal_columns(start):
     assert residual_ratio(weight + found) <= LIMIT
 
 
+def test_under_vmap_a_weight_of_low_rank_ends_too():
+    with jax.enable_x64(True):
+        weights = jnp.stack([
+            jnp.eye(3),
+            jnp.diag(jnp.asarray([1.0, 1.0, 0.0])),
+            jnp.zeros((3, 3)),
+        ])
+        project = project_orthogonal()
+        found, _ = jax.jit(jax.vmap(project.update, (0, None, 0)))(
+            jnp.zeros_like(weights), project.init(weights[0]), weights
+        )
+        for weight, change in zip(weights, found, strict=True):
+            assert residual_ratio(weight + change) <= LIMIT
+
+
 def test_an_orthogonal_weight_without_gradient_keeps_every_bit():
-    for seed in range(5):
-        weight = orthonormal(seed, (32, 32), "float32")
-        project, zero = project_orthogonal(), jnp.zeros((32, 32))
+    for seed, dtype in enumerate(["float32"] * 5 + ["bfloat16"] * 2):
+        weight = orthonormal(seed, (32, 32), "float32").astype(dtype)
+        project, zero = project_orthogonal(), jnp.zeros((32, 32), dtype)
         found, state = project.update(zero, project.init(weight), weight)
         np.testing.assert_array_equal(found, 0)
         assert state.distance == 0

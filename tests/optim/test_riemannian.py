@@ -93,6 +93,55 @@ def test_moments_are_moved_to_the_new_tangent_space():
         assert np.all(state.inner[0].nu >= 0)  # squares are no vectors
 
 
+@pytest.mark.parametrize("kind", ["masked", "partition"])
+def test_moments_of_a_masked_optimizer_are_moved_too(kind):
+    params = {"w": orthonormal(0, (7, 3)), "b": jnp.ones(3)}
+    inner: Any = (
+        optax.masked(optax.adam(0.5), {"w": True, "b": False})
+        if kind == "masked"
+        else optax.partition(
+            {"adam": optax.adam(0.5), "none": optax.set_to_zero()},
+            {"w": "adam", "b": "none"},
+        )
+    )
+    rule = riemannian(inner)
+    state: Any = rule.init(params)
+    for seed in range(3):
+        gradient = {"w": random_matrix(seed, (7, 3), "float32"), "b": jnp.ones(3)}
+        change, state = rule.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, change)
+    moments = [
+        leaf
+        for path, leaf in jax.tree.leaves_with_path(state)
+        if ".mu" in jax.tree_util.keystr(path) and leaf.ndim == 2
+    ]
+    assert len(moments) == 1
+    assert np.any(moments[0] != 0)
+    assert tangent_defect(moments[0], params["w"]) < 1e-6
+
+
+def test_complex_weights_descend():
+    target = orthonormal(3, (5, 5), "complex64")
+    weight = orthonormal(4, (5, 5), "complex64")
+    rule = riemannian(optax.sgd(0.1))
+
+    def loss(weight):
+        return jnp.sum(jnp.abs(weight - target) ** 2)
+
+    def step(weight, _):
+        gradient = jax.grad(loss)(weight).conj()
+        return weight + rule.update(gradient, rule.init(weight), weight)[0], None
+
+    weight, _ = jax.lax.scan(step, weight, length=500)
+    assert loss(weight) < 1e-6
+    assert residual_ratio(weight) <= LIMIT
+
+
+def test_refuses_a_name_in_the_place_of_names():
+    with pytest.raises(ValueError, match="`moments` must be a collection of names"):
+        riemannian(optax.sgd(0.1), moments="mu")
+
+
 def test_other_names_of_moments():
     weight, gradient = orthonormal(0, (7, 3)), random_matrix(1, (7, 3), "float32")
     for moments, is_moved in ((("trace",), True), ((), False)):

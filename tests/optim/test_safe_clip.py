@@ -56,6 +56,12 @@ def test_no_square_overflows_or_vanishes(dtype, size, max_norm):
     np.testing.assert_array_less(np.real(np.asarray(found[1], "complex64")), 0)
 
 
+def test_no_modulus_overflows():
+    updates = jnp.full(4, 3e38 + 3e38j, "complex64")
+    found, _ = clip(updates)
+    np.testing.assert_allclose(found, np.full(4, (1 + 1j) / 8**0.5), rtol=1e-6)
+
+
 def test_what_lies_within_the_limit_keeps_every_bit():
     updates = [random_matrix(0, (5, 4), "float32"), jnp.float16([0.1, 0.2])]
     found, state = clip(updates, norm(updates) * 1.001)
@@ -90,7 +96,7 @@ def test_keep_leaves_the_fault_where_it_is_and_clips_the_rest(bad):
     np.testing.assert_array_equal(found["a"], updates["a"])
     np.testing.assert_allclose(found["b"], np.full(4, 0.5))
     assert np.isnan(state.norm)
-    assert (state.skipped, state.consecutive, state.stopped) == (1, 1, False)
+    assert (state.faulty, state.consecutive, state.stopped) == (1, 1, False)
 
 
 def test_skip_drops_it_all_and_stops_after_too_many():
@@ -103,7 +109,7 @@ def test_skip_drops_it_all_and_stops_after_too_many():
         assert (state.consecutive, state.stopped) == (consecutive, False)
     found, state = rule.update(good, state)
     np.testing.assert_array_equal(found, good)
-    assert (state.consecutive, state.skipped) == (0, 2)
+    assert (state.consecutive, state.faulty) == (0, 2)
     for _ in range(3):
         found, state = rule.update(bad, state)
     assert state.stopped
@@ -120,7 +126,7 @@ def test_a_scheduled_limit_of_nan_is_skipped_or_seen():
         rule = make(lambda _: jnp.nan, nonfinite=nonfinite)
         found, state = rule.update(jnp.ones(2), rule.init(jnp.ones(2)))
         np.testing.assert_array_equal(found, expected)
-        assert state.inner_state.skipped == 1
+        assert state.inner_state.faulty == 1
 
 
 @pytest.mark.parametrize(

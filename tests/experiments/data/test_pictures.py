@@ -41,6 +41,16 @@ def test_names_a_file_that_is_no_picture(tmp_path):
         load_picture(str(broken), 32)
 
 
+def test_sixteen_bits_are_read_and_other_numbers_refused(tmp_path):
+    ramp = np.broadcast_to(np.linspace(0, 65535, 32), (32, 32))
+    Image.fromarray(ramp.astype(np.uint16)).save(tmp_path / "ramp.png")
+    picture = load_picture(str(tmp_path / "ramp.png"), 32)
+    np.testing.assert_allclose(picture[..., 0], ramp / 65535, atol=1 / 255)
+    Image.fromarray((ramp / 65535).astype(np.float32)).save(tmp_path / "ramp.tiff")
+    with pytest.raises(DataError, match="mode F are not read"):
+        load_picture(str(tmp_path / "ramp.tiff"), 32)
+
+
 @pytest.mark.real_data
 def test_published_pictures(published):
     for file in sorted((published / "images").glob("*.png")):
