@@ -14,6 +14,13 @@ Zhang, Ren & Sun do, and the latter scaled to the same Frobenius norm, which tel
 much is scale alone. The second is after training: ‖BᵀB - I‖² per entry, and the
 accuracy.
 
+What came out, from 4 to 12 recursions: the gradient of an orthonormal basis goes from
+0.37 to 0.26, of one as He et al. draw it from 3.4 to 120, and of that scaled to the
+norm of the orthonormal from 0.49 to 0.31. So it is the scale alone that holds the
+gradient before training; the penalty holds the basis there, within 2.4·10⁻³, where
+training without it leaves 0.08. It gains no accuracy: 0.983, 0.964 and 0.888 at 4, 8
+and 12 recursions, 0.985, 0.987 and 0.952 without it, 0.99 from the other starts.
+
 The paper has no such table.
 """
 
