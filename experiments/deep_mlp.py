@@ -24,7 +24,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -32,6 +31,7 @@ import gradstab as gs
 from experiments.data import load_digits
 from experiments.experiment import Check
 from experiments.limits import Limited
+from experiments.small_training import train_classifier
 from experiments.table import print_table
 
 DIGITS = 10
@@ -158,29 +158,26 @@ def accuracies(
         (jnp.asarray(part[0][..., 0]), jnp.asarray(part[1]))
         for part in (digits.train, digits.test)
     )
-    optimizer = optax.adam(settings.rate)
 
     def train(key: Array) -> Array:
         rngs = nnx.Rngs(key)
         model = DeepMlp(kernel, inputs.shape[1], layers, settings, rngs=rngs)
         graph, params, fixed = nnx.split(model, nnx.Param, ...)
 
-        def loss(params, chosen):
-            logits = nnx.merge(graph, params, fixed)(inputs[chosen])
-            return jnp.mean(
-                optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen])
-            )
+        def answer(params, images):
+            return nnx.merge(graph, params, fixed)(images)
 
-        def step(number, carry):
-            params, state = carry
-            fold = jax.random.fold_in(key, number)
-            chosen = jax.random.randint(fold, (settings.batch,), 0, len(labels))
-            updates, state = optimizer.update(jax.grad(loss)(params, chosen), state)
-            return optax.apply_updates(params, updates), state
-
-        start = params, optimizer.init(params)
-        params, _ = jax.lax.fori_loop(0, settings.steps, step, start)
-        found = jnp.argmax(nnx.merge(graph, params, fixed)(tests), axis=-1)
+        params = train_classifier(
+            answer,
+            params,
+            inputs,
+            labels,
+            key,
+            rate=settings.rate,
+            batch=settings.batch,
+            steps=settings.steps,
+        )
+        found = jnp.argmax(answer(params, tests), axis=-1)
         return jnp.mean(jnp.where(found == answers, 1.0, 0.0))
 
     keys = jax.vmap(jax.random.key)(jnp.asarray(settings.seeds, jnp.uint32))

@@ -28,7 +28,6 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -36,6 +35,7 @@ import gradstab as gs
 from experiments.data import load_digits
 from experiments.experiment import Check
 from experiments.limits import Limited
+from experiments.small_training import train_classifier
 from experiments.table import print_table
 
 MapName = Literal["relu", "shifted_relu", "soft", "hard"]
@@ -263,7 +263,6 @@ def accuracies(
         for part in (digits.train, digits.test)
     )
     pixels = inputs.shape[1]
-    optimizer = optax.adam(settings.rate)
 
     def make(rngs: nnx.Rngs) -> Network:
         before = way.before(pixels, rngs)
@@ -277,21 +276,16 @@ def accuracies(
         def answer(params, images):
             return gs.nn.materialize(nnx.merge(graph, params, fixed))(images)
 
-        def loss(params, chosen):
-            logits = answer(params, inputs[chosen])
-            return jnp.mean(
-                optax.softmax_cross_entropy_with_integer_labels(logits, labels[chosen])
-            )
-
-        def step(number, carry):
-            params, state = carry
-            fold = jax.random.fold_in(batch_key, number)
-            chosen = jax.random.randint(fold, (settings.batch,), 0, len(labels))
-            updates, state = optimizer.update(jax.grad(loss)(params, chosen), state)
-            return optax.apply_updates(params, updates), state
-
-        start = params, optimizer.init(params)
-        params, _ = jax.lax.fori_loop(0, settings.steps, step, start)
+        params = train_classifier(
+            answer,
+            params,
+            inputs,
+            labels,
+            batch_key,
+            rate=settings.rate,
+            batch=settings.batch,
+            steps=settings.steps,
+        )
         noise = jax.random.normal(noise_key, (settings.draws, *tests.shape))
 
         def score(level):

@@ -29,29 +29,26 @@ def as_matrix(leaf: Array) -> Inexact[Array, "rows columns"]:
 
 
 def map_matrices(
-    change: Callable[..., Array], updates: Any, params: Any, *rest: Any
+    change: Callable[[Array, Array], Array], updates: Any, params: Any
 ) -> Any:
     """Maps the updates of all matrices, and leaves the others as they are.
 
     Args:
-        change: gives another update, of the update, the weight and leaves of `rest`,
-            all as matrices.
+        change: gives another update, of the update and the weight, both as matrices.
         updates: a tree; None and `optax.MaskedNode` stay.
         params: the weights, in the same places.
-        *rest: more trees like it.
 
     Returns:
         The updates, each of the shape and dtype that it had.
     """
 
-    def map_leaf(update: Any, weight: Any, *others: Any) -> Any:
+    def map_leaf(update: Any, weight: Any) -> Any:
         if is_missing(update) or not is_matrix(weight):
             return update
-        leaves = (update, weight, *others)
-        made = change(*(as_matrix(jnp.asarray(leaf)) for leaf in leaves))
+        made = change(*(as_matrix(jnp.asarray(leaf)) for leaf in (update, weight)))
         return made.reshape(update.shape).astype(update.dtype)
 
-    return jax.tree.map(map_leaf, updates, params, *rest, is_leaf=is_missing)
+    return jax.tree.map(map_leaf, updates, params, is_leaf=is_missing)
 
 
 def require_params(transform: str, params: Any) -> None:
