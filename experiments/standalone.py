@@ -20,6 +20,7 @@ from experiments.recursive_gratings import (
     RecursiveGratingsSettings,
     run_recursive_gratings,
 )
+from experiments.shared_filters import SharedFiltersSettings, run_shared_filters
 from experiments.vhct import VhctSettings, run_vhct
 
 
@@ -99,6 +100,14 @@ STANDALONE: dict[str, Standalone] = {
         summary="the gradient of filters that recursions share, orthonormal and not",
         data="generated",
         duration="6 min",
+        paper="Kang & Kim 2021",
+    ),
+    "shared_filters": Standalone(
+        SharedFiltersSettings(),
+        run_shared_filters,
+        summary="residual networks whose convolutions share filters, and their size",
+        data="CIFAR-10",
+        duration="10 min",
         paper="Kang & Kim 2021",
     ),
     "vhct": Standalone(

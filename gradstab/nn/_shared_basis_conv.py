@@ -48,6 +48,7 @@ class SharedBasisConv(nnx.Module):
         padding: as Flax's and XLA's names: `SAME` or `VALID`.
         norm: makes each of the two normalizations, as `nnx.BatchNorm` does; None for
             none.
+        normalize_outputs: whether `norm` makes the second one too.
         kernel_init: initializer of U and A.
         param_dtype: dtype of both.
         rngs: source of the `params` keys.
@@ -74,6 +75,7 @@ class SharedBasisConv(nnx.Module):
         strides: int = 1,
         padding: str = "SAME",
         norm: NormFactory | None = None,
+        normalize_outputs: bool = True,
         kernel_init: Initializer = he_normal,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
@@ -103,7 +105,10 @@ class SharedBasisConv(nnx.Module):
         self.private = param(own) if private_features else nnx.data(None)
         self.combinations = param((*ones, features, out_features))
         self.inner_norm: Any = norm(features, rngs=rngs) if norm else nnx.data(None)
-        self.outer_norm: Any = norm(out_features, rngs=rngs) if norm else nnx.data(None)
+        outer = norm if normalize_outputs else None
+        self.outer_norm: Any = (
+            outer(out_features, rngs=rngs) if outer else nnx.data(None)
+        )
 
     def __call__(
         self,

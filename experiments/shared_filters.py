@@ -1,0 +1,445 @@
+"""Residual networks that share filters: `python -m experiments shared_filters`.
+
+Kang & Kim ("Deeply Shared Filter Bases for Parameter-Efficient Convolutional Neural
+Networks", NeurIPS 2021, arXiv:2006.05066) let all convolutions of a stage but those of
+its first block share a basis of filters, orthonormal at first and held so by a penalty
+of λ = 10, lest the gradient of the basis vanish or explode. They train on CIFAR and
+ImageNet for 150 to 300 passes.
+
+The first table counts the parameters of their networks. The second is the norm of the
+gradient of each stage's basis before training, by the number of blocks that share it.
+The third is what comes of training: of ordinary networks, and of those that share, with
+and without the penalty.
+
+RESULTS
+
+What differs: `shared_filters` takes 4,000 images, averaged over 2×2 pixels, for a few
+passes, so that accuracies are not comparable with published ones. Their setting is
+`--side 32 --batch 256 --passes 300` with all of CIFAR-10, hours on an accelerator; no
+run is kept. The shared bases are spared by weight decay, which works against the
+penalty.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+import gradstab as gs
+from experiments.data.cifar10 import SAMPLE, load_cifar10, load_cifar10_sample
+from experiments.data.images import LabeledImages
+from experiments.experiment import Check
+from experiments.limits import Limited
+from experiments.shared_basis import PUBLISHED, ResNet, count_parameters
+from experiments.table import print_table
+
+CLASSES, SIDE = 10, 32
+STAGES = 3
+AT_ONCE = 250  # images that are tested together
+Start = Literal["orthonormal", "he"]
+STARTS: tuple[Start, ...] = get_args(Start)
+Way = Literal["ordinary", "shared, penalized", "shared"]
+WAYS: tuple[Way, ...] = get_args(Way)
+
+
+@dataclass(frozen=True)
+class SharedFiltersSettings(Limited):
+    """Residual networks on CIFAR-10, filters shared or not.
+
+    Attributes:
+        data_dir: folder with the sample `cifar10_sample.npz`, or with all of CIFAR-10,
+            `cifar-10-binary.tar.gz`; without, the latter is downloaded.
+        train_images: how many training images are used, the first; 0 for all.
+        side: pixels a side that images are averaged to.
+        blocks: of each of the three stages; the first of a stage shares nothing.
+        features: channels of the first stage, and filters of its basis.
+        penalty: λ.
+        rate: learning rate of the first half of the steps; a tenth of it in the third
+            quarter, a hundredth in the last.
+        momentum: of the gradient descent.
+        decay: weight decay, of all but the shared bases.
+        batch: images in a training step.
+        passes: through the training set.
+        draws: networks whose gradient is measured before training.
+        seeds: one network each.
+    """
+
+    data_dir: Path | None = None
+    train_images: int = 0
+    side: int = 16
+    blocks: tuple[int, ...] = (2, 5, 9)
+    features: int = 16
+    penalty: float = 10.0
+    rate: float = 0.1
+    momentum: float = 0.9
+    decay: float = 5e-4
+    batch: int = 64
+    passes: int = 4
+    draws: int = 5
+    seeds: tuple[int, ...] = (0,)
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        found = self.below(1, "features", "batch", "passes", "draws")
+        found += self.below(0, "train_images", "penalty", "decay")
+        if self.side not in {8, 16, 32}:
+            found.append(f"--side must be 8, 16 or 32, got {self.side}.")
+        if min(self.blocks, default=0) < 2:
+            found.append("--blocks must be at least one number, none below 2.")
+        if not (self.rate > 0 and 0 <= self.momentum < 1):
+            found.append("--rate must be positive, --momentum in [0, 1).")
+        if min(self.seeds, default=-1) < 0:
+            found.append("--seeds must be at least one, none negative.")
+        return found
+
+
+class Images(NamedTuple):
+    """Images with mean 0 and variance 1 in each channel of the training set."""
+
+    train: tuple[Float[Array, "count side side 3"], Int[Array, " count"]]
+    test: tuple[Float[Array, "count side side 3"], Int[Array, " count"]]
+
+
+def load_images(settings: SharedFiltersSettings) -> Images:
+    """Loads what is trained and tested on."""
+    folder = settings.data_dir
+    if folder is not None and (folder / SAMPLE.name).exists():
+        splits = load_cifar10_sample(folder)
+    else:
+        splits = load_cifar10(folder)
+
+    def averaged(part: LabeledImages) -> np.ndarray:
+        times = SIDE // settings.side
+        shape = len(part.images), settings.side, times, settings.side, times, 3
+        return part.images.reshape(shape).astype(np.float32).mean(axis=(2, 4))
+
+    count = settings.train_images or len(splits.train.images)
+    train = averaged(splits.train)[:count]
+    mean, deviation = (f(train, axis=(0, 1, 2)) for f in (np.mean, np.std))
+    return Images(
+        (
+            jnp.asarray((train - mean) / deviation),
+            jnp.asarray(splits.train.labels[:count]),
+        ),
+        (
+            jnp.asarray((averaged(splits.test) - mean) / deviation),
+            jnp.asarray(splits.test.labels),
+        ),
+    )
+
+
+def network(
+    blocks: int,
+    settings: SharedFiltersSettings,
+    *,
+    start: Start | None,
+    rngs: nnx.Rngs,
+) -> ResNet:
+    """Makes a network of three stages.
+
+    Args:
+        blocks: of each stage.
+        settings: see the class.
+        start: how its shared bases are drawn; None for an ordinary network.
+        rngs: source of the `params` keys.
+
+    Returns:
+        The network.
+    """
+
+    def he(shape: tuple[int, int]) -> gs.nn.Unconstrained:
+        # Of the channels that go out, as the convolutions that are not shared.
+        init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+        drawn = init(rngs.params(), (3, 3, shape[0] // 9, shape[1]))
+        made = gs.nn.Unconstrained(shape, rngs=rngs)
+        made.assign(drawn.reshape(shape))
+        return made
+
+    return ResNet(
+        (blocks,) * STAGES,
+        features=settings.features,
+        shared_features=settings.features if start else None,
+        basis=he if start == "he" else None,
+        rngs=rngs,
+    )
+
+
+def bases_of(tree: Any) -> list[Any]:
+    """Lists the shared bases of every stage of a network, or what belongs to them."""
+    blocks = (stage["layers"][1] for stage in tree["stages"].values())
+    return [block["bases"] for block in blocks if "bases" in block]
+
+
+def is_basis(path: Sequence[Any]) -> bool:
+    """Tells whether a path leads to a shared basis."""
+    return "bases" in path
+
+
+def loss_of(
+    model: ResNet, images: Array, labels: Array, penalty: float
+) -> Float[Array, ""]:
+    """Computes the mean cross-entropy, and the penalty on the shared bases."""
+    entropy = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
+    bases = nnx.state(model, nnx.All(nnx.Param, nnx.PathContains("bases")))
+    return jnp.mean(entropy) + penalty * gs.optim.orthogonality_penalty(bases)
+
+
+@nnx.jit
+def first_gradients(
+    model: ResNet, images: Array, labels: Array
+) -> Float[Array, " stages"]:
+    """Measures the norm of the gradient of every stage's basis, without penalty."""
+    gradient = nnx.grad(partial(loss_of, penalty=0.0))(model, images, labels)
+    return jnp.stack([optax.tree.norm(basis) for basis in bases_of(gradient)])
+
+
+@partial(nnx.jit, static_argnums=(4,))
+def step(
+    model: ResNet,
+    optimizer: nnx.Optimizer,
+    images: Array,
+    labels: Array,
+    penalty: float,
+) -> Float[Array, ""]:
+    """Takes a training step; returns the norm of the gradient of all shared bases."""
+    loss = partial(loss_of, penalty=penalty)
+    gradient = nnx.grad(loss)(model, images, labels)
+    optimizer.update(model, gradient)
+    return optax.tree.norm(bases_of(gradient))
+
+
+@partial(jax.jit, static_argnums=2)
+def augmented(
+    images: Float[Array, "batch side side 3"], key: Array, pad: int
+) -> Float[Array, "batch side side 3"]:
+    """Moves every image by up to `pad` pixels, and mirrors half of them."""
+    count = len(images)
+    places, coins = jax.random.split(key)
+    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+
+    def cut(image: Array, corner: Array, is_mirrored: Array) -> Array:
+        moved = jax.lax.dynamic_slice(image, (*corner, 0), images.shape[1:])
+        return jnp.where(is_mirrored, moved[:, ::-1], moved)
+
+    corners = jax.random.randint(places, (count, 2), 0, 2 * pad + 1)
+    return jax.vmap(cut)(padded, corners, jax.random.bernoulli(coins, shape=(count,)))
+
+
+@nnx.jit
+def right(model: ResNet, images: Array, labels: Array) -> Int[Array, ""]:
+    """Counts the images that are named."""
+    return jnp.sum(jnp.argmax(model(images), axis=-1) == labels)
+
+
+class Trained(NamedTuple):
+    """What came of a network.
+
+    Attributes:
+        accuracy: on the test images.
+        penalty: ‖BᵀB - I‖² per entry of the shared bases; 0 if there are none.
+        gradients: the norm of their gradient in each step; 0 if there are none.
+    """
+
+    accuracy: float
+    penalty: float
+    gradients: Float[np.ndarray, " steps"]
+
+
+def train(
+    blocks: int,
+    way: Way,
+    images: Images,
+    settings: SharedFiltersSettings,
+    seed: int,
+) -> Trained:
+    """Trains a network.
+
+    Args:
+        blocks: of each stage.
+        way: what it shares.
+        images: what it is trained and tested on.
+        settings: see the class.
+        seed: of parameters and batches.
+
+    Returns:
+        What came of it.
+    """
+    model = network(blocks, settings, start=start_of(way), rngs=nnx.Rngs(seed))
+    inputs, labels = images.train
+    steps = max(1, len(labels) * settings.passes // settings.batch)
+    optimizer = nnx.Optimizer(model, optimizer_of(settings, steps), wrt=nnx.Param)
+    penalty = settings.penalty if way == "shared, penalized" else 0.0
+    model.train()
+    norms = []
+    for number in range(steps):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        chosen = jax.random.randint(keys[0], (settings.batch,), 0, len(labels))
+        batch = augmented(inputs[chosen], keys[1], settings.side // 8)
+        norms.append(step(model, optimizer, batch, labels[chosen], penalty))
+    model.eval()
+    tests, answers = images.test
+    parts = range(0, len(answers), AT_ONCE)
+    count = sum(
+        int(right(model, tests[first:][:AT_ONCE], answers[first:][:AT_ONCE]))
+        for first in parts
+    )
+    held = gs.optim.orthogonality_penalty(bases_of(nnx.state(model, nnx.Param)))
+    return Trained(count / len(answers), float(held), np.asarray(norms))
+
+
+def start_of(way: Way) -> Start | None:
+    """Tells how the shared bases of a network that is trained are drawn."""
+    return None if way == "ordinary" else "orthonormal"
+
+
+def optimizer_of(settings: SharedFiltersSettings, steps: int) -> Any:
+    """Makes gradient descent with momentum, its rate lowered twice."""
+    rate = optax.piecewise_constant_schedule(
+        settings.rate, {steps // 2: 0.1, 3 * steps // 4: 0.1}
+    )
+
+    def is_decayed(params: Any) -> Any:
+        return nnx.map_state(lambda path, _: not is_basis(path), params)
+
+    return optax.chain(
+        optax.add_decayed_weights(settings.decay, is_decayed),
+        optax.sgd(rate, settings.momentum),
+    )
+
+
+Gradients = Mapping[tuple[int, Start], Float[np.ndarray, "draws stages"]]
+Results = Mapping[tuple[int, Way], Sequence[Trained]]
+
+
+def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Results]:
+    """Counts, measures and trains; prints the tables and the claims.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        The gradients before training of each number of blocks and start, and what came
+        of each network.
+    """
+    images = load_images(settings)
+    print("parameters of the published networks")
+    print_table(
+        ("network", "data", "parameters", "printed by the authors"),
+        [
+            (
+                one.name,
+                one.data,
+                f"{count_parameters(one.make):,}",
+                f"{one.parameters:.2f} million" if one.parameters else "-",
+            )
+            for one in PUBLISHED
+        ],
+    )
+    first: dict[tuple[int, Start], np.ndarray] = {
+        (blocks, start): gradients(blocks, start, images, settings)
+        for blocks, start in product(settings.blocks, STARTS)
+    }
+    print(
+        "norm of the gradient of each stage's basis before training: "
+        f"median of {settings.draws} draws"
+    )
+    print_table(
+        (
+            "recursions",
+            *(
+                f"{start}, stage {1 + stage}"
+                for start, stage in product(STARTS, range(STAGES))
+            ),
+        ),
+        [
+            (
+                str(blocks - 1),
+                *(
+                    f"{np.median(first[blocks, start], axis=0)[stage]:.2g}"
+                    for start, stage in product(STARTS, range(STAGES))
+                ),
+            )
+            for blocks in settings.blocks
+        ],
+    )
+    found: dict[tuple[int, Way], Sequence[Trained]] = {
+        (blocks, way): [
+            train(blocks, way, images, settings, seed) for seed in settings.seeds
+        ]
+        for blocks, way in product(settings.blocks, WAYS)
+    }
+    print(
+        f"after {settings.passes} passes through {len(images.train[1]):,} images: "
+        f"medians of {len(settings.seeds)} seeds"
+    )
+    print_table(
+        ("recursions", "network", "parameters", "accuracy", *HELD),
+        [row(blocks, way, found[blocks, way], settings) for blocks, way in found],
+    )
+    for check in shared_filters_checks(found):
+        print(check)
+    return first, found
+
+
+def gradients(
+    blocks: int, start: Start, images: Images, settings: SharedFiltersSettings
+) -> Float[np.ndarray, "draws stages"]:
+    """Measures the gradients of every stage's basis before training."""
+    norms = []
+    for seed in range(settings.draws):
+        model = network(blocks, settings, start=start, rngs=nnx.Rngs(seed))
+        model.train()
+        chosen = jax.random.randint(
+            jax.random.key(seed), (settings.batch,), 0, len(images.train[1])
+        )
+        norms.append(first_gradients(model, *(part[chosen] for part in images.train)))
+    return np.asarray(norms)
+
+
+HELD = "‖BᵀB - I‖² per entry", "gradient of the bases, first and last tenth"
+
+
+def row(
+    blocks: int, way: Way, found: Sequence[Trained], settings: SharedFiltersSettings
+) -> tuple[str, ...]:
+    """Words a line of the third table."""
+    make = partial(network, blocks, settings, start=start_of(way))
+    count = count_parameters(make)
+    accuracy = float(np.median([one.accuracy for one in found]))
+    held = "-", "-"
+    if way != "ordinary":
+        penalty = np.median([one.penalty for one in found])
+        tenth = max(1, len(found[0].gradients) // 10)
+        early, late = (
+            np.median([one.gradients[part] for one in found])
+            for part in (slice(tenth), slice(-tenth, None))
+        )
+        held = f"{penalty:.1e}", f"{early:.2g}, {late:.2g}"
+    return str(blocks - 1), way, f"{count:,}", f"{accuracy:.3f}", *held
+
+
+def shared_filters_checks(found: Results) -> Sequence[Check]:
+    """Tests that the penalty holds the bases, whatever the number of recursions."""
+    pairs = [
+        (
+            max(one.penalty for one in found[blocks, "shared, penalized"]),
+            min(one.penalty for one in found[blocks, "shared"]),
+        )
+        for blocks in sorted({blocks for blocks, _ in found})
+    ]
+    return [
+        Check(
+            "the penalty holds the bases nearer to orthonormal than training alone",
+            all(held < free for held, free in pairs),
+            ", ".join(f"{held:.1e} against {free:.1e}" for held, free in pairs),
+        )
+    ]
