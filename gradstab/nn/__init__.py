@@ -4,6 +4,11 @@ from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
 from ._channel_norm import ChannelNorm as ChannelNorm
 from ._constrain import constrain as constrain
 from ._deep_decoder import DeepDecoder as DeepDecoder
+from ._domain_losses import (
+    cross_entropy_domain_loss as cross_entropy_domain_loss,
+    focal_domain_loss as focal_domain_loss,
+    least_squares_domain_loss as least_squares_domain_loss,
+)
 from ._eigenvalue_normalized import EigenvalueNormalized as EigenvalueNormalized
 from ._enrnn import ENRNNCell as ENRNNCell
 from ._exponential import Exponential as Exponential
@@ -47,5 +52,9 @@ from ._spectral_clipped import SpectralClipped as SpectralClipped
 from ._spectral_gru import SpectralGRUCell as SpectralGRUCell
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
 from ._spectral_rnn import SpectralRNNCell as SpectralRNNCell
+from ._stacked_complementary_losses import (
+    Complement as Complement,
+    StackedComplementaryLosses as StackedComplementaryLosses,
+)
 from ._svd import SVD as SVD
 from ._unconstrained import Unconstrained as Unconstrained
