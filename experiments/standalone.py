@@ -11,6 +11,10 @@ from experiments.channel_norm_depth import (
 )
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
+from experiments.domain_adaptation import (
+    DomainAdaptationSettings,
+    run_domain_adaptation,
+)
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -77,6 +81,14 @@ STANDALONE: dict[str, Standalone] = {
         data="scikit-image",
         duration="4 min",
         paper="Dai & Heckel 2019",
+    ),
+    "domain_adaptation": Standalone(
+        DomainAdaptationSettings(),
+        run_domain_adaptation,
+        summary="foggy digits read without labels: gradients reversed and detached",
+        data="digits, MNIST",
+        duration="4 min",
+        paper="Shen et al. 2019",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),
