@@ -137,32 +137,28 @@ def load_images(settings: SharedFiltersSettings) -> Images:
     )
 
 
+# One program, not one for each number that is drawn.
+@partial(nnx.jit, static_argnums=(0, 1, 2))
 def network(
-    blocks: int,
-    settings: SharedFiltersSettings,
-    *,
-    start: Start | None,
-    rngs: nnx.Rngs,
+    blocks: int, start: Start | None, settings: SharedFiltersSettings, key: Array
 ) -> ResNet:
     """Makes a network of three stages.
 
     Args:
         blocks: of each stage.
-        settings: see the class.
         start: how its shared bases are drawn; None for an ordinary network.
-        rngs: source of the `params` keys.
+        settings: see the class.
+        key: of all that is drawn.
 
     Returns:
         The network.
     """
+    rngs = nnx.Rngs(key)
 
     def he(shape: tuple[int, int]) -> gs.nn.Unconstrained:
-        # Of the channels that go out, as the convolutions that are not shared.
-        init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-        drawn = init(rngs.params(), (3, 3, shape[0] // 9, shape[1]))
-        made = gs.nn.Unconstrained(shape, rngs=rngs)
-        made.assign(drawn.reshape(shape))
-        return made
+        # Of what goes out of 9 positions, as the convolutions that share nothing.
+        init = nnx.initializers.normal((2 / (9 * shape[1])) ** 0.5)
+        return gs.nn.Unconstrained(shape, matrix_init=init, rngs=rngs)
 
     return ResNet(
         (blocks,) * STAGES,
@@ -244,11 +240,13 @@ class Trained(NamedTuple):
     """What came of a network.
 
     Attributes:
+        parameters: how many it has.
         accuracy: on the test images.
         penalty: ‖BᵀB - I‖² per entry of the shared bases; 0 if there are none.
         gradients: the norm of their gradient in each step; 0 if there are none.
     """
 
+    parameters: int
     accuracy: float
     penalty: float
     gradients: Float[np.ndarray, " steps"]
@@ -273,7 +271,8 @@ def train(
     Returns:
         What came of it.
     """
-    model = network(blocks, settings, start=start_of(way), rngs=nnx.Rngs(seed))
+    start: Start | None = None if way == "ordinary" else "orthonormal"
+    model = network(blocks, start, settings, jax.random.key(seed))
     inputs, labels = images.train
     steps = max(1, len(labels) * settings.passes // settings.batch)
     optimizer = nnx.Optimizer(model, optimizer_of(settings, steps), wrt=nnx.Param)
@@ -292,13 +291,14 @@ def train(
         int(right(model, tests[first:][:AT_ONCE], answers[first:][:AT_ONCE]))
         for first in parts
     )
-    held = gs.optim.orthogonality_penalty(bases_of(nnx.state(model, nnx.Param)))
-    return Trained(count / len(answers), float(held), np.asarray(norms))
-
-
-def start_of(way: Way) -> Start | None:
-    """Tells how the shared bases of a network that is trained are drawn."""
-    return None if way == "ordinary" else "orthonormal"
+    params = nnx.state(model, nnx.Param)
+    held = gs.optim.orthogonality_penalty(bases_of(params))
+    return Trained(
+        sum(leaf.size for leaf in jax.tree.leaves(params)),
+        count / len(answers),
+        float(held),
+        np.asarray(norms),
+    )
 
 
 def optimizer_of(settings: SharedFiltersSettings, steps: int) -> Any:
@@ -383,7 +383,7 @@ def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Resu
     )
     print_table(
         ("recursions", "network", "parameters", "accuracy", *HELD),
-        [row(blocks, way, found[blocks, way], settings) for blocks, way in found],
+        [row(*key, many) for key, many in found.items()],
     )
     for check in shared_filters_checks(found):
         print(check)
@@ -396,7 +396,7 @@ def gradients(
     """Measures the gradients of every stage's basis before training."""
     norms = []
     for seed in range(settings.draws):
-        model = network(blocks, settings, start=start, rngs=nnx.Rngs(seed))
+        model = network(blocks, start, settings, jax.random.key(seed))
         model.train()
         chosen = jax.random.randint(
             jax.random.key(seed), (settings.batch,), 0, len(images.train[1])
@@ -408,12 +408,8 @@ def gradients(
 HELD = "‖BᵀB - I‖² per entry", "gradient of the bases, first and last tenth"
 
 
-def row(
-    blocks: int, way: Way, found: Sequence[Trained], settings: SharedFiltersSettings
-) -> tuple[str, ...]:
+def row(blocks: int, way: Way, found: Sequence[Trained]) -> tuple[str, ...]:
     """Words a line of the third table."""
-    make = partial(network, blocks, settings, start=start_of(way))
-    count = count_parameters(make)
     accuracy = float(np.median([one.accuracy for one in found]))
     held = "-", "-"
     if way != "ordinary":
@@ -424,7 +420,7 @@ def row(
             for part in (slice(tenth), slice(-tenth, None))
         )
         held = f"{penalty:.1e}", f"{early:.2g}, {late:.2g}"
-    return str(blocks - 1), way, f"{count:,}", f"{accuracy:.3f}", *held
+    return str(blocks - 1), way, f"{found[0].parameters:,}", f"{accuracy:.3f}", *held
 
 
 def shared_filters_checks(found: Results) -> Sequence[Check]:
