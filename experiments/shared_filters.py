@@ -43,7 +43,6 @@ from experiments.shared_basis import PUBLISHED, ResNet, count_parameters
 from experiments.table import print_table
 
 CLASSES, SIDE = 10, 32
-STAGES = 3
 AT_ONCE = 250  # images that are tested together
 Start = Literal["orthonormal", "he"]
 STARTS: tuple[Start, ...] = get_args(Start)
@@ -60,7 +59,8 @@ class SharedFiltersSettings(Limited):
             `cifar-10-binary.tar.gz`; without, the latter is downloaded.
         train_images: how many training images are used, the first; 0 for all.
         side: pixels a side that images are averaged to.
-        blocks: of each of the three stages; the first of a stage shares nothing.
+        stages: how many there are, each with half of the side of the one before.
+        blocks: of each stage; the first of a stage shares nothing.
         features: channels of the first stage, and filters of its basis.
         penalty: λ.
         rate: learning rate of the first half of the steps; a tenth of it in the third
@@ -76,6 +76,7 @@ class SharedFiltersSettings(Limited):
     data_dir: Path | None = None
     train_images: int = 0
     side: int = 16
+    stages: int = 3
     blocks: tuple[int, ...] = (2, 5, 9)
     features: int = 16
     penalty: float = 10.0
@@ -89,7 +90,7 @@ class SharedFiltersSettings(Limited):
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        found = self.below(1, "features", "batch", "passes", "draws")
+        found = self.below(1, "stages", "features", "batch", "passes", "draws")
         found += self.below(0, "train_images", "penalty", "decay")
         if self.side not in {8, 16, 32}:
             found.append(f"--side must be 8, 16 or 32, got {self.side}.")
@@ -137,12 +138,10 @@ def load_images(settings: SharedFiltersSettings) -> Images:
     )
 
 
-# One program, not one for each number that is drawn.
-@partial(nnx.jit, static_argnums=(0, 1, 2))
 def network(
     blocks: int, start: Start | None, settings: SharedFiltersSettings, key: Array
 ) -> ResNet:
-    """Makes a network of three stages.
+    """Makes a network.
 
     Args:
         blocks: of each stage.
@@ -161,7 +160,7 @@ def network(
         return gs.nn.Unconstrained(shape, matrix_init=init, rngs=rngs)
 
     return ResNet(
-        (blocks,) * STAGES,
+        (blocks,) * settings.stages,
         features=settings.features,
         shared_features=settings.features if start else None,
         basis=he if start == "he" else None,
@@ -357,7 +356,7 @@ def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Resu
             "recursions",
             *(
                 f"{start}, stage {1 + stage}"
-                for start, stage in product(STARTS, range(STAGES))
+                for start, stage in product(STARTS, range(settings.stages))
             ),
         ),
         [
@@ -365,7 +364,7 @@ def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Resu
                 str(blocks - 1),
                 *(
                     f"{np.median(first[blocks, start], axis=0)[stage]:.2g}"
-                    for start, stage in product(STARTS, range(STAGES))
+                    for start, stage in product(STARTS, range(settings.stages))
                 ),
             )
             for blocks in settings.blocks

@@ -23,7 +23,7 @@ from experiments.shared_filters import (
     shared_filters_checks,
 )
 
-SMALL = SharedFiltersSettings(side=8, features=2, batch=4, draws=1)
+SMALL = SharedFiltersSettings(side=8, stages=1, features=2, batch=4, draws=1)
 KEY = jax.random.key(0)
 
 
@@ -76,15 +76,15 @@ def test_augmentation_moves_and_mirrors():
 
 @pytest.mark.parametrize("start", ["orthonormal", "he"])
 def test_starts(start):
-    settings = SharedFiltersSettings(features=8)
+    settings = SharedFiltersSettings(stages=2, features=16)
     model = network(2, start, settings, KEY)
     bases = bases_of(nnx.state(model, nnx.Param))
-    assert len(bases) == 3
+    assert len(bases) == 2
     defect = gs.optim.orthogonality_penalty(bases)
     assert (defect < 1e-12) == (start == "orthonormal")
     if start == "he":
         # Of 32 filters, each entry has a variance of 2 / (9 · 32).
-        found = float(jnp.var(jax.tree.leaves(bases[2])[0]))
+        found = float(jnp.var(jax.tree.leaves(bases[1])[0]))
         assert found == pytest.approx(2 / (9 * 32), rel=0.1)
 
 
@@ -107,7 +107,7 @@ def test_the_gradient_of_each_stage(splits):
     del splits
     images = load_images(SMALL)
     found = gradients(2, "he", images, SMALL)
-    assert found.shape == (1, 3)
+    assert found.shape == (1, 1)
     model = network(2, "he", SMALL, KEY)
     chosen = jax.random.randint(jax.random.key(0), (4,), 0, 12)
     inputs, labels = (part[chosen] for part in images.train)
@@ -140,7 +140,8 @@ def test_judges(free, met):
 def test_prints_its_tables(splits, capsys, monkeypatch):
     del splits
     monkeypatch.setattr(shared_filters, "PUBLISHED", shared_filters.PUBLISHED[:1])
-    tiny = ["--side", "8", "--features", "2", "--blocks", "2", "--batch", "4"]
+    tiny = ["--side", "8", "--stages", "1", "--features", "2", "--blocks", "2"]
+    tiny += ["--batch", "4"]
     assert main(["shared_filters", *tiny, "--passes", "1", "--draws", "1"]) == 0
     printed = capsys.readouterr().out
     assert "21,328,292" in printed
