@@ -177,15 +177,14 @@ def check_sizes(name: str, sizes: int | Sequence[int], axes: int) -> tuple[int, 
     Raises:
         ValueError: if `sizes` has another length, or is or holds no such integer.
     """
-    if not isinstance(sizes, tuple | list):
-        sizes = (sizes,) * axes
-    if len(sizes) != axes:
+    for_each = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,) * axes
+    if len(for_each) != axes:
         raise ValueError(
             f"`{name}` must have {axes} sizes, one for each axis, got {sizes!r}."
         )
-    for size in sizes:
+    for size in for_each:
         check_integer(name, size, 1)
-    return tuple(sizes)
+    return for_each
 
 
 def check_real(

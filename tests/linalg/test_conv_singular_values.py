@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ CONVOLUTIONS = [
 ]
 
 
-def dense(kernel, image_shape, strides, padding="CIRCULAR"):
+def dense(kernel, image_shape, strides, padding: Any = "CIRCULAR"):
     """The matrix of Flax's layer, one column for each pixel and channel."""
     *positions, features, outputs = kernel.shape
     layer = nnx.Conv(
