@@ -35,10 +35,10 @@ class OrthogonalConvKernel(ConvKernel):
     the norm of gradients if it is >=. With zero padding they are at most 1, and less
     near the border.
 
-    With projections of any rank the products are all such kernels of one axis, not of
-    two. Those of half the channels have the most freedom. A wide kernel without strides
-    is the transpose of a tall one. O(m n channels) a build, with n the numbers in the
-    kernel, and that of U and R.
+    With projections of any rank the products are all such square kernels of one axis,
+    not of two. Those of half the channels have the most freedom. A wide kernel without
+    strides is the transpose of a tall one. O(m n channels) a build, with n the numbers
+    in the kernel, and that of U and R.
 
     `assign` takes the factors from a kernel one by one. With `project=True` it gives a
     kernel of the set that is near if the given one is near the set, and not the
@@ -51,14 +51,14 @@ class OrthogonalConvKernel(ConvKernel):
         shape: shape (*positions, in, out) of the kernel.
         strides: strides s of the convolution, for all axes or for each.
         orthogonal: makes a parametrization with orthonormal columns or rows of a given
-            shape, in at least the precision of `param_dtype`: of U as a stack (m,
+            shape, of `param_dtype` or float32 if that is lower: of U as a stack (m,
             channels, channels // 2), and of R. If None, `Householder`.
         param_dtype: dtype of the kernel, a real one. Below single precision all factors
             are multiplied in float32.
         rngs: source of the `params` keys of a `Householder`.
 
     Raises:
-        ValueError: if there are less positions than a stride along an axis, if
+        ValueError: if there are fewer positions than a stride along an axis, if
             `orthogonal` makes anything else, or for a `shape`, `strides` or
             `param_dtype` that `ConvKernel` refuses.
 

@@ -46,8 +46,11 @@ def at_random(kernel, scale, seed=1):
     return kernel
 
 
-def defect(kernel, strides, blocks=5):
-    """How far singular values are from 1 on images of so many times the strides."""
+def defect(kernel, strides, blocks=7):
+    """How far singular values are from 1 on images of so many times the strides.
+
+    Seven are enough for every size: no kernel here overlaps its shift by that many.
+    """
     image = [blocks * s for s in strides]
     values = gs.linalg.conv_singular_values(kernel, image, strides=strides)
     return float(jnp.max(jnp.abs(values - 1)))
@@ -61,7 +64,7 @@ def assert_orthogonal_at_every_scale(shape, strides, dtype):
         built = kernel()
         assert built.shape == kernel.shape == shape
         assert built.dtype == dtype
-        for blocks in (1, 5):  # smaller than the kernel, and larger
+        for blocks in (1, 7):  # smaller than the kernel, and larger
             limit = 30 * float(jnp.finfo(dtype).eps)
             assert defect(built, strides, blocks) <= limit
 
@@ -73,7 +76,7 @@ def test_all_singular_values_are_one_for_every_value_of_the_coordinates(shape, s
 
 
 def test_they_are_in_single_precision_too():
-    assert_orthogonal_at_every_scale(*SMALL, jnp.float32)
+    assert_orthogonal_at_every_scale((3, 2, 4, 4), (1, 1), jnp.float32)
     assert_orthogonal_at_every_scale((3, 3, 16, 16), (1, 1), jnp.float32)
 
 
