@@ -152,8 +152,8 @@ class Conv(nnx.Conv):
         self.kernel: Any = held
 
     def __call__(
-        self, inputs: Inexact[Array, "*batch in"], out_sharding: Any = None
-    ) -> Inexact[Array, "*batch out"]:
+        self, inputs: Inexact[Array, "*pixels in"], out_sharding: Any = None
+    ) -> Inexact[Array, "*places out"]:
         """Applies the layer.
 
         Args:

@@ -128,5 +128,5 @@ class MatrixConvKernel(ConvKernel):
     def _beyond_reach(self) -> str:
         return self.matrix._beyond_reach()
 
-    def _view(self, kernel: Matrix) -> Matrix:
+    def _view(self, kernel: Array) -> Array:
         return kernel.reshape(self.matrix.shape)
