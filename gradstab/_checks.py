@@ -163,6 +163,30 @@ def check_kernel_size(kernel_size: Sequence[int]) -> None:
         check_integer("kernel_size", size, 1)
 
 
+def check_sizes(name: str, sizes: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """Checks that an argument has an integer >= 1 for each axis, or one for all.
+
+    Args:
+        name: the argument, as the caller knows it.
+        sizes: its value.
+        axes: how many axes there are.
+
+    Returns:
+        A tuple with one for each.
+
+    Raises:
+        ValueError: if `sizes` has another length, or is or holds no such integer.
+    """
+    for_each = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,) * axes
+    if len(for_each) != axes:
+        raise ValueError(
+            f"`{name}` must have {axes} sizes, one for each axis, got {sizes!r}."
+        )
+    for size in for_each:
+        check_integer(name, size, 1)
+    return for_each
+
+
 def check_real(
     name: str, value: float, low: float = -math.inf, high: float = math.inf
 ) -> None:

@@ -2,6 +2,8 @@
 
 from ._cayley import cayley as cayley, inverse_cayley as inverse_cayley
 from ._clip import clip_singular_values as clip_singular_values
+from ._conv_norm_bound import conv_norm_bound as conv_norm_bound
+from ._conv_singular_values import conv_singular_values as conv_singular_values
 from ._expm import expm_skew as expm_skew
 from ._householder import householder_product as householder_product
 from ._householder_vectors import householder_vectors as householder_vectors

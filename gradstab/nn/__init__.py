@@ -3,6 +3,11 @@
 from ._cayley import Cayley as Cayley, ScaledCayley as ScaledCayley
 from ._channel_norm import ChannelNorm as ChannelNorm
 from ._constrain import constrain as constrain
+from ._conv import Conv as Conv
+from ._conv_kernel import (
+    ConvKernel as ConvKernel,
+    MatrixConvKernel as MatrixConvKernel,
+)
 from ._deep_decoder import DeepDecoder as DeepDecoder
 from ._domain_losses import (
     cross_entropy_domain_loss as cross_entropy_domain_loss,
@@ -28,6 +33,7 @@ from ._modrelu import modrelu as modrelu
 from ._nc_gru import NCGRUCell as NCGRUCell
 from ._neumann_cayley import NeumannCayley as NeumannCayley
 from ._orthogonal_cell import OrthogonalCell as OrthogonalCell
+from ._orthogonal_conv_kernel import OrthogonalConvKernel as OrthogonalConvKernel
 from ._parametrization import (
     Fixed as Fixed,
     Materialized as Materialized,

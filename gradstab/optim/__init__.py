@@ -5,6 +5,10 @@ from ._orthogonality_penalty import (
     add_orthogonality_penalty as add_orthogonality_penalty,
     orthogonality_penalty as orthogonality_penalty,
 )
+from ._project_conv_norm import (
+    ProjectConvNormState as ProjectConvNormState,
+    project_conv_norm as project_conv_norm,
+)
 from ._project_orthogonal import (
     ProjectOrthogonalState as ProjectOrthogonalState,
     project_orthogonal as project_orthogonal,

@@ -75,8 +75,10 @@ def project_spectral_norm(
         )
 
     A leaf of more than two axes counts as the matrix of its last axis against all
-    others, which for a kernel of a convolution bounds that matrix and not the operator.
-    Leaves of less than two axes pass, and so do parameters whose update is None.
+    others. For the kernel of a convolution of k positions and strides s along each axis
+    the operator has up to √(⌈k₁/s₁⌉ ⋯ ⌈k_d/s_d⌉) c then, 3 c for plain 3 × 3 filters;
+    `project_conv_norm` limits the operator itself. Leaves of less than two axes pass,
+    and so do parameters whose update is None.
 
     The exact path is `linalg.clip_singular_values`. With `rank` k only the singular
     values above the limit are looked for, by subspace iteration from the singular

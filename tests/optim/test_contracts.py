@@ -16,6 +16,7 @@ from tests.helpers import random_matrix
 TRANSFORMS: dict[str, Any] = {
     "spectral": lambda: gs.optim.project_spectral_norm(1.0),
     "truncated": lambda: gs.optim.project_spectral_norm(1.0, rank=2),
+    "convolution": lambda: gs.optim.project_conv_norm(3.0),
     "orthogonal": gs.optim.project_orthogonal,
     "penalty": lambda: gs.optim.add_orthogonality_penalty(0.1),
     "riemannian": lambda: gs.optim.riemannian(optax.adam(0.1)),
@@ -25,6 +26,7 @@ TRANSFORMS: dict[str, Any] = {
 # Factories with a number that may be scheduled.
 SCHEDULED: dict[str, Any] = {
     "spectral": (gs.optim.project_spectral_norm, ("rank", "exact_every")),
+    "convolution": (gs.optim.project_conv_norm, ("strides", "oversampling")),
     "penalty": (gs.optim.add_orthogonality_penalty, ("reduction",)),
     "clip": (gs.optim.safe_clip_by_global_norm, ("nonfinite", "max_consecutive")),
 }
