@@ -1,7 +1,7 @@
 """A convolution whose filters combine a basis that it shares with others."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +15,7 @@ from gradstab._checks import check_integer, check_kernel_size, check_param_dtype
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
+@runtime_checkable
 class NormFactory(Protocol):
     """Makes a normalization of so many channels, as `nnx.BatchNorm` does."""
 
@@ -114,7 +115,7 @@ class SharedBasisConv(nnx.Module):
         self,
         inputs: Float[Array, "*examples in"],
         basis: Float[Array, "*positions in s"],
-    ) -> Float[Array, "*examples out"]:
+    ) -> Float[Array, "*places out"]:
         """Applies the convolution.
 
         Args:
@@ -189,7 +190,7 @@ def convolve(
     kernel: Float[Array, "*positions in out"],
     strides: int = 1,
     padding: str = "SAME",
-) -> Float[Array, "*examples out"]:
+) -> Float[Array, "*places out"]:
     """Convolves channels-last, in the dtype of the inputs."""
     axes = kernel.ndim - 2
     last, positions = axes + 1, range(axes)
