@@ -11,6 +11,10 @@ from experiments.channel_norm_depth import (
 )
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
+from experiments.gradient_flow_encoding import (
+    GradientFlowEncodingSettings,
+    run_gradient_flow_encoding,
+)
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -76,6 +80,14 @@ STANDALONE: dict[str, Standalone] = {
         data="scikit-image",
         duration="4 min",
         paper="Dai & Heckel 2019",
+    ),
+    "gradient_flow_encoding": Standalone(
+        GradientFlowEncodingSettings(),
+        run_gradient_flow_encoding,
+        summary="codes of few images by the gradient flow of a decoder alone",
+        data="digits, MNIST",
+        duration="3 min",
+        paper="Flouris et al. 2021",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_integer, check_real
+from gradstab._checks import check_integer, check_positive, check_real
 from gradstab.dynamics._descent import Code, Descended, Descent, Objective
-from gradstab.dynamics._minimize_distance import check_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,8 @@ class GradientFlow(_Flow):
     References:
         Flouris, Volokitin, Bredell & Konukoglu, "Gradient flow encoding with distance
         optimization adaptive step size", 2021, arXiv:2105.05031; Kidger, "On Neural
-        Differential Equations", 2022, arXiv:2202.02435, whose diffrax solves it.
+        Differential Equations", thesis, University of Oxford, 2021, whose diffrax
+        solves it.
     """
 
     def __call__(self, objective: Objective, start: Code) -> Descended:
@@ -125,8 +125,8 @@ class NesterovFlow(_Flow):
         \frac{dm}{dt} = -\frac{3}{t} m - \alpha \nabla \ell(z), \qquad m(0) = 0
 
     from t = 0 to τ. At t = 0 the right side is its limit, -α ∇ℓ / 4, since there
-    m / t tends to dm/dt; the paper's code takes 3 / (t + 1e-5) in place of it, which is
-    another equation. For a convex ℓ, ℓ(z(t)) - min ℓ falls as 1 / (α t²), where that of
+    m / t tends to dm/dt; the authors' code has 3 / (t + 1e-5) instead, which is another
+    equation. For a convex ℓ, ℓ(z(t)) - min ℓ falls as 1 / (α t²), where that of
     the gradient flow falls as 1 / (α t); on the way it may rise.
 
     Args:
@@ -142,8 +142,8 @@ class NesterovFlow(_Flow):
 
     References:
         Su, Boyd & Candès, "A Differential Equation for Modeling Nesterov's Accelerated
-        Gradient Method: Theory and Insights", JMLR 17, 2016, equation 3, with α = 1;
-        Flouris, Volokitin, Bredell & Konukoglu, 2021, arXiv:2105.05031.
+        Gradient Method: Theory and Insights", JMLR 17, 2016, arXiv:1503.01243, where α
+        is 1; Flouris, Volokitin, Bredell & Konukoglu, 2021, arXiv:2105.05031.
     """
 
     def __call__(self, objective: Objective, start: Code) -> Descended:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from gradstab._checks import check_integer, check_real
+from gradstab._checks import check_integer, check_positive, check_real
 from gradstab.dynamics._descent import Code, Descended, Descent, Objective, frozen
 
 
@@ -195,18 +195,3 @@ class _State(NamedTuple):
     accepted: Int[Array, ""]
     rejected: Int[Array, ""]
     in_a_row: Int[Array, ""]  # of tries rejected
-
-
-def check_positive(name: str, value: float) -> None:
-    """Checks that an argument is a finite number above 0.
-
-    Args:
-        name: the argument, as the caller knows it.
-        value: its value.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    check_real(name, value, 0.0)
-    if value == 0:
-        raise ValueError(f"`{name}` must be above 0, got {value!r}.")
