@@ -224,7 +224,7 @@ def _batch_of(targets: Any) -> tuple[int, Any]:
     return count, floating[0] if floating else jnp.dtype(jnp.float32)
 
 
-def _at_least_single(x: Array) -> Array:
+def _at_least_single(x: Any) -> Array:
     x = jnp.asarray(x)
     is_short = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
     return x.astype(jnp.float32) if is_short else x
