@@ -25,7 +25,7 @@ bench: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[experiments,data,tuning,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[experiments,data,dynamics,tuning,test]"
 	touch $@
 
 clean:

@@ -15,6 +15,10 @@ from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
 )
+from experiments.gradient_flow_encoding import (
+    GradientFlowEncodingSettings,
+    run_gradient_flow_encoding,
+)
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -89,6 +93,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits, MNIST",
         duration="4 min",
         paper="Shen et al. 2019",
+    ),
+    "gradient_flow_encoding": Standalone(
+        GradientFlowEncodingSettings(),
+        run_gradient_flow_encoding,
+        summary="codes of few images by the gradient flow of a decoder alone",
+        data="digits, MNIST",
+        duration="3 min",
+        paper="Flouris et al. 2021",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),

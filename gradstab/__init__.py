@@ -2,6 +2,7 @@
 
 from gradstab import (
     diagnostics as diagnostics,
+    dynamics as dynamics,
     gradients as gradients,
     linalg as linalg,
     nn as nn,

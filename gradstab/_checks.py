@@ -211,6 +211,21 @@ def check_real(
         )
 
 
+def check_positive(name: str, value: float) -> None:
+    """Checks that an argument is a finite number above 0.
+
+    Args:
+        name: the argument, as the caller knows it.
+        value: its value.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    check_real(name, value, 0.0)
+    if value == 0:
+        raise ValueError(f"`{name}` must be above 0, got {value!r}.")
+
+
 def is_integer(value: object) -> bool:
     """Tells whether a value is an integer and not a bool."""
     if isinstance(value, bool):
