@@ -65,7 +65,7 @@ class DomainAdaptationSettings(Limited):
     shift: Shift = "fog"
     images: int = 2000
     features: int = 16
-    strength: float = 1.0
+    strength: float = 0.1
     rate: float = 1e-3
     batch: int = 64
     steps: int = 800
@@ -246,7 +246,7 @@ def run_domain_adaptation(settings: DomainAdaptationSettings) -> Mapping[str, Tr
     print_table(
         ("variant", *(f"stage {1 + stage}" for stage in range(STAGES))),
         [
-            (name, *(f"{x:+.2f}" for x in np.median(one.cosines, axis=0)))
+            (name, *(f"{x:+.3f}" for x in np.median(one.cosines, axis=0)))
             for name, one in found.items()
         ],
     )

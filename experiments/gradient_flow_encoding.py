@@ -49,6 +49,7 @@ from matplotlib.figure import Figure
 
 import gradstab as gs
 from experiments.data import load_digits, load_mnist
+from experiments.data.images import averaged
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
 from experiments.limits import Limited
@@ -132,7 +133,7 @@ def load_images(settings: GradientFlowEncodingSettings) -> tuple[Images, Images]
     else:
         splits = load_mnist(settings.data_dir)
         train, test = (
-            part.images[:count].reshape(-1, 14, 2, 14, 2).mean((2, 4)) / 255
+            averaged(part.images[:count], 2)
             for part, count in (
                 (splits.train, max(settings.train_images)),
                 (splits.test, settings.test_images),

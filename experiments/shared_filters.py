@@ -36,7 +36,7 @@ from jaxtyping import Array, Float, Int
 
 import gradstab as gs
 from experiments.data.cifar10 import SAMPLE, load_cifar10, load_cifar10_sample
-from experiments.data.images import LabeledImages
+from experiments.data.images import averaged
 from experiments.experiment import Check
 from experiments.limits import Limited
 from experiments.shared_basis import PUBLISHED, ResNet, count_parameters
@@ -118,13 +118,10 @@ def load_images(settings: SharedFiltersSettings) -> Images:
     else:
         splits = load_cifar10(folder)
 
-    def averaged(part: LabeledImages) -> np.ndarray:
-        times = SIDE // settings.side
-        shape = len(part.images), settings.side, times, settings.side, times, 3
-        return part.images.reshape(shape).astype(np.float32).mean(axis=(2, 4))
-
+    times = SIDE // settings.side
     count = settings.train_images or len(splits.train.images)
-    train = averaged(splits.train)[:count]
+    train = averaged(splits.train.images[:count], times)
+    test = averaged(splits.test.images, times)
     mean, deviation = (f(train, axis=(0, 1, 2)) for f in (np.mean, np.std))
     return Images(
         (
@@ -132,7 +129,7 @@ def load_images(settings: SharedFiltersSettings) -> Images:
             jnp.asarray(splits.train.labels[:count]),
         ),
         (
-            jnp.asarray((averaged(splits.test) - mean) / deviation),
+            jnp.asarray((test - mean) / deviation),
             jnp.asarray(splits.test.labels),
         ),
     )

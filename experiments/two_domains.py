@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 from experiments.data import load_digits, load_mnist
+from experiments.data.images import averaged
 
 SPLIT_SEED = 0
 THINNEST, THICKEST = 0.1, 0.7  # share of the fog in a pixel
@@ -99,21 +99,13 @@ def _load(data_dir: Path | None) -> tuple[Digits, Digits]:
     else:
         splits = load_mnist(data_dir)
         found = [
-            (_averaged(one.images) / 255, one.labels)
+            (averaged(one.images.reshape(-1, 28, 28, 1), 2), one.labels)
             for one in (splits.train, splits.test)
         ]
     train, test = (
         Digits(jnp.asarray(images), jnp.asarray(labels)) for images, labels in found
     )
     return train, test
-
-
-def _averaged(
-    images: UInt8[np.ndarray, "count 28 28 *one"],
-) -> Float[np.ndarray, "count 14 14 1"]:
-    """Averages images over 2×2 pixels."""
-    parts = images.reshape(-1, 14, 2, 14, 2, 1).astype(np.float32)
-    return parts.mean(axis=(2, 4))
 
 
 def draw(domains: Domains, key: Array, count: int) -> Batch:

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Int32, Integer, UInt8
+from jaxtyping import Float32, Int32, Integer, UInt8
 
 from experiments.data.source_files import DataError
 
@@ -70,6 +70,23 @@ def read_images(source: Any) -> LabeledImages:
     labels = [int(example["label"]) for example in examples]
     images = np.stack([np.asarray(example["image"]) for example in examples])
     return LabeledImages(images, np.asarray(labels, np.int32))
+
+
+def averaged(
+    images: UInt8[np.ndarray, "count height width *channels"], times: int
+) -> Float32[np.ndarray, "count rows columns *channels"]:
+    """Shrinks images by the mean over squares of so many pixels a side.
+
+    Args:
+        images: their sides are multiples of `times`.
+        times: pixels of a square's side.
+
+    Returns:
+        The images, between 0 and 1.
+    """
+    count, height, width, *channels = images.shape
+    shape = count, height // times, times, width // times, times, *channels
+    return images.reshape(shape).mean(axis=(2, 4), dtype=np.float32) / 255
 
 
 def check_labels(

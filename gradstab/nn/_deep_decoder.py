@@ -111,7 +111,7 @@ class DeepDecoder(nnx.Module):
 
     def __call__(
         self, inputs: Float[Array, "*examples in"]
-    ) -> Float[Array, "*examples out"]:
+    ) -> Float[Array, "*places out"]:
         """Makes the image.
 
         Args:

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.test_util import check_grads
 
 import gradstab as gs
-from tests.helpers import random_matrix
+from tests.helpers import check_grads, random_matrix
 
 MODES = ["full", "no_scale", "center", "bias", "identity"]
 
@@ -220,6 +219,7 @@ def test_any_number_of_examples(shape):
     assert make()(jnp.ones(shape)).shape == shape
 
 
+@pytest.mark.error_text
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -83,6 +83,7 @@ def test_fits_an_image():
         assert step(params, state)[2] < 1e-3
 
 
+@pytest.mark.error_text
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -4,6 +4,7 @@ import pytest
 from experiments.data.images import (
     ImageSplits,
     LabeledImages,
+    averaged,
     check_labels,
     read_images,
 )
@@ -49,3 +50,14 @@ def test_the_validation_set_is_the_end_of_the_training_set():
     splits = ImageSplits.set_apart(labeled(10), labeled(2, first=10), 3)
     pixels = [part.images.ravel().tolist() for part in splits]
     assert pixels == [list(range(7)), [7, 8, 9], [10, 11]]
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_averages_over_squares(channels):
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 6, *channels), np.uint8)
+    found = averaged(images, 2)
+    assert found.shape == (2, 2, 3, *channels)
+    assert found.dtype == np.float32
+    expected = images[1, 2:4, 4:6].mean(axis=(0, 1)) / 255
+    np.testing.assert_allclose(found[1, 1, 2], expected, rtol=1e-6)
+    np.testing.assert_allclose(averaged(images, 1), images / 255, rtol=1e-6)
