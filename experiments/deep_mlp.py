@@ -32,7 +32,7 @@ from experiments.data import load_digits
 from experiments.experiment import Check
 from experiments.limits import Limited
 from experiments.small_training import train_classifier
-from experiments.table import print_table
+from experiments.table import print_table, spread
 
 DIGITS = 10
 SPLIT_SEED = 0
@@ -207,7 +207,7 @@ def run_deep_mlp(settings: DeepMlpSettings) -> Mapping[tuple[str, int], np.ndarr
     print_table(
         ("layers", *ways),
         [
-            (str(layers), *(_spread(found[way, layers]) for way in ways))
+            (str(layers), *(spread(found[way, layers]) for way in ways))
             for layers in settings.layers
         ],
     )
@@ -238,7 +238,3 @@ def deep_mlp_checks(
             for way, one in others.items()
         ),
     ]
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.3f} ({values.min():.3f} .. {values.max():.3f})"

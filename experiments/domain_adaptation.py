@@ -37,7 +37,7 @@ import gradstab as gs
 from experiments.digit_reader import STAGES, DigitReader, Variant, losses
 from experiments.experiment import Check
 from experiments.limits import Limited
-from experiments.table import print_table
+from experiments.table import print_table, spread
 from experiments.two_domains import Batch, Domains, Shift, draw, load_domains
 
 GAMMA = 10.0  # of the strength's growth, in Ganin et al.
@@ -76,6 +76,8 @@ class DomainAdaptationSettings(Limited):
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "images", "features", "batch", "steps", "measure_every")
         found += self.below(0, "strength")
+        if self.measure_every > self.steps:
+            found.append("--measure-every must be at most --steps.")
         if not self.rate > 0:
             found.append("--rate must be positive.")
         if min(self.seeds, default=-1) < 0:
@@ -190,25 +192,27 @@ def train(
     Returns:
         What came of it.
     """
+    # The same object for every seed, so that a step is compiled once.
+    adam = optax.adam(settings.rate)
 
     def one(seed: int) -> tuple[Any, Any, Any]:
+        drawn, batches = jax.random.split(jax.random.key(seed))
         side = domains.source.images.shape[1]
-        model = DigitReader(side, settings.features, variant, rngs=nnx.Rngs(seed))
-        optimizer = nnx.Optimizer(model, optax.adam(settings.rate), wrt=nnx.Param)
+        model = DigitReader(side, settings.features, variant, rngs=nnx.Rngs(drawn))
+        optimizer = nnx.Optimizer(model, adam, wrt=nnx.Param)
         cosines = []
         for number in range(settings.steps):
-            key = jax.random.fold_in(jax.random.key(seed), number)
+            key = jax.random.fold_in(batches, number)
             batch = draw(domains, key, settings.batch)
             grown = 2 / (1 + np.exp(-GAMMA * number / settings.steps)) - 1
             strength = settings.strength * grown * variant.reverses
             step(model, optimizer, batch, jnp.asarray(strength, jnp.float32))
             if (number + 1) % settings.measure_every == 0:
                 cosines.append(conflicts(model, batch))
-        mean = np.mean(cosines or np.full((1, STAGES), np.nan), axis=0)
         return (
             float(accuracy(model, *domains.source_test)),
             float(accuracy(model, *domains.target_test)),
-            mean,
+            np.mean(cosines, axis=0),
         )
 
     found = zip(*map(one, settings.seeds), strict=True)
@@ -235,10 +239,7 @@ def run_domain_adaptation(settings: DomainAdaptationSettings) -> Mapping[str, Tr
     )
     print_table(
         ("variant", "clear", settings.shift),
-        [
-            (name, _spread(one.source), _spread(one.target))
-            for name, one in found.items()
-        ],
+        [(name, spread(one.source), spread(one.target)) for name, one in found.items()],
     )
     print(
         "cosine of the gradients of the task and of the reversed domain losses, median"
@@ -264,7 +265,3 @@ def domain_adaptation_checks(left: float, removed: float) -> Sequence[Check]:
             f"what is left is {left:.1e} of it, the branch {removed:.2g}",
         )
     ]
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.3f} ({np.min(values):.3f} .. {np.max(values):.3f})"

@@ -15,7 +15,7 @@ which cannot fall below 0.2135. With 100 images the flow has 0.2771, the autoenc
 to 14×14 (`--data-dir`, above 0.1052) it is 0.1825 against 0.2073, and 0.1730 against
 0.1790.
 
-Equal updates are not equal work: one by the flow takes tens of times as long.
+Equal updates are not equal work: one by the flow tries up to 60 steps an image.
 With 40,000 updates (`--steps 40000 --rate 1e-3`) the autoencoder comes to 0.2583 with
 1,000 images, where the flow needs 2,000 at 5e-3; with 100 it fits those too well, and
 has 0.4517. And much of the gain on 8×8 digits is in the codes, not in the decoder: that
@@ -24,8 +24,10 @@ of the autoencoder has 0.2830 and 0.2671 once the flow makes the codes. On MNIST
 for.
 
 Both adjoints have similar curves, not the same: the full one ends at 0.2816 and 0.2605,
-at most 2 % away, which is up to 11 % of what lies above the images' own entropy. It
-fits the training images better, 0.2336 against 0.2405 and 0.2560 against 0.2621.
+and of what lies above the images' own entropy they differ by up to 7 % and 11 %, which
+is just NOT within the 10 % that the claim asks for. It fits the training images better,
+0.2336 against 0.2405 and 0.2560 against 0.2621. Of some 44 steps for an image none is
+rejected here: it is the longest step that limits them.
 
 What differs: they have codes of 20 numbers, four layers, batches of 5, and accept a
 step for a batch together.
@@ -53,11 +55,11 @@ from experiments.data.images import averaged
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
 from experiments.limits import Limited
-from experiments.table import print_table
+from experiments.table import print_table, spread
 
 SPLIT_SEED = 0
 SHOWN = 8  # test images in the figure
-SIMILAR = 0.1  # of a loss, at most so far apart are curves that are alike
+SIMILAR = 0.1  # of a loss that could be 0: curves at most so far apart are alike
 Way = Literal["autoencoder", "truncated", "full"]
 WAYS: tuple[Way, ...] = get_args(Way)
 TITLES: Mapping[Way, str] = {
@@ -314,9 +316,19 @@ def run_gradient_flow_encoding(settings: GradientFlowEncodingSettings) -> Result
     )
     rows = []
     for (count, way), one in found.items():
-        rows.append((str(count), TITLES[way], _spread(one.train), _spread(one.test)))
+        rows.append((
+            str(count),
+            TITLES[way],
+            spread(one.train, ".4f"),
+            spread(one.test, ".4f"),
+        ))
         if way == "autoencoder":
-            rows.append((str(count), "flow, its decoder", "-", _spread(one.by_flow)))
+            rows.append((
+                str(count),
+                "flow, its decoder",
+                "-",
+                spread(one.by_flow, ".4f"),
+            ))
     print_table(("images", "codes by", "train", "test"), rows)
     for check in gradient_flow_encoding_checks(found, least(tests)):
         print(check)
@@ -335,14 +347,13 @@ def gradient_flow_encoding_checks(
         count: found[count, "autoencoder"].test - found[count, "truncated"].test
         for count in counts
     }
-    apart, above = {}, {}
+    apart = {}
     for count in counts:
         one, other = (
-            np.median(found[count, way].curve, axis=0) for way in ("truncated", "full")
+            np.median(found[count, way].curve, axis=0) - entropy_of_images
+            for way in ("truncated", "full")
         )
         apart[count] = float(np.max(np.abs(one / other - 1)))
-        excess = (one - entropy_of_images) / (other - entropy_of_images)
-        above[count] = float(np.max(np.abs(excess - 1)))
     return [
         Check(
             f"with {few} images the flow reconstructs others better than the "
@@ -355,13 +366,10 @@ def gradient_flow_encoding_checks(
             ),
         ),
         Check(
-            f"the curves of both adjoints stay within {SIMILAR:.0%} of each other",
+            f"the curves of both adjoints stay within {SIMILAR:.0%} of each other, "
+            "above the entropy of the images",
             max(apart.values()) <= SIMILAR,
-            ", ".join(
-                f"{gap:.1%} with {count}, {above[count]:.0%} of what lies above the "
-                "entropy of the images"
-                for count, gap in apart.items()
-            ),
+            ", ".join(f"{gap:.1%} with {count}" for count, gap in apart.items()),
         ),
     ]
 
@@ -420,7 +428,3 @@ def draw(
             axes.set_title(title, fontsize=7, loc="left")
             axes.set_axis_off()
         return save(figure, settings.figure)
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.4f} ({values.min():.4f} .. {values.max():.4f})"

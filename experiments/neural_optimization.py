@@ -36,7 +36,7 @@ from experiments.data import load_digits
 from experiments.experiment import Check
 from experiments.limits import Limited
 from experiments.small_training import train_classifier
-from experiments.table import print_table
+from experiments.table import print_table, spread
 
 MapName = Literal["relu", "shifted_relu", "soft", "hard"]
 DIGITS = 10
@@ -342,7 +342,7 @@ def run_neural_optimization(
     print_table(
         ("before the backbone", "trained", *(f"σ = {s:g}" for s in settings.noises)),
         [
-            (name, f"{count:,}", *map(_spread, scores.T))
+            (name, f"{count:,}", *map(spread, scores.T))
             for name, (scores, count) in found.items()
         ],
     )
@@ -369,7 +369,3 @@ def neural_optimization_checks(descents: Mapping[str, Descent]) -> Sequence[Chec
             )
         )
     return checks
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.3f} ({values.min():.3f} .. {values.max():.3f})"

@@ -40,7 +40,7 @@ from jaxtyping import Array, Float, Int
 import gradstab as gs
 from experiments.experiment import Check
 from experiments.limits import Limited
-from experiments.table import print_table
+from experiments.table import print_table, spread
 
 CLASSES = 8
 SIDE = 12
@@ -304,7 +304,7 @@ def run_recursive_gratings(
     print_table(
         ("recursions", *STARTS),
         [
-            (str(count), *(_spread(first[count, start]) for start in STARTS))
+            (str(count), *(spread(first[count, start], ".2g") for start in STARTS))
             for count in settings.recursions
         ],
     )
@@ -371,7 +371,3 @@ def recursive_gratings_checks(first: Gradients, found: Results) -> Sequence[Chec
             f"at most {held:.1e} against {free:.1e}",
         ),
     ]
-
-
-def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.2g} ({np.min(values):.2g} .. {np.max(values):.2g})"

@@ -22,7 +22,7 @@ penalty.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -44,7 +44,7 @@ from experiments.table import print_table
 
 CLASSES, SIDE = 10, 32
 AT_ONCE = 250  # images that are tested together
-Start = Literal["orthonormal", "he"]
+Start = Literal["orthonormal", "he", "he, scaled"]
 STARTS: tuple[Start, ...] = get_args(Start)
 Way = Literal["ordinary", "shared, penalized", "shared"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -77,14 +77,14 @@ class SharedFiltersSettings(Limited):
     train_images: int = 0
     side: int = 16
     stages: int = 3
-    blocks: tuple[int, ...] = (2, 5, 9)
+    blocks: tuple[int, ...] = (2, 4, 8)
     features: int = 16
     penalty: float = 10.0
     rate: float = 0.1
     momentum: float = 0.9
     decay: float = 5e-4
     batch: int = 64
-    passes: int = 4
+    passes: int = 3
     draws: int = 5
     seeds: tuple[int, ...] = (0,)
 
@@ -152,15 +152,17 @@ def network(
     rngs = nnx.Rngs(key)
 
     def he(shape: tuple[int, int]) -> gs.nn.Unconstrained:
-        # Of what goes out of 9 positions, as the convolutions that share nothing.
-        init = nnx.initializers.normal((2 / (9 * shape[1])) ** 0.5)
+        # Of what goes out of 9 positions, as the convolutions that share nothing; or
+        # of the norm that orthonormal columns have, which tells how much is scale.
+        variance = 2 / (9 * shape[1]) if start == "he" else 1 / shape[0]
+        init = nnx.initializers.normal(variance**0.5)
         return gs.nn.Unconstrained(shape, matrix_init=init, rngs=rngs)
 
     return ResNet(
         (blocks,) * settings.stages,
         features=settings.features,
         shared_features=settings.features if start else None,
-        basis=he if start == "he" else None,
+        basis=None if start == "orthonormal" else he,
         rngs=rngs,
     )
 
@@ -176,36 +178,29 @@ def is_basis(path: Sequence[Any]) -> bool:
     return "bases" in path
 
 
-def loss_of(
-    model: ResNet, images: Array, labels: Array, penalty: float
-) -> Float[Array, ""]:
-    """Computes the mean cross-entropy, and the penalty on the shared bases."""
+def loss_of(model: ResNet, images: Array, labels: Array) -> Float[Array, ""]:
+    """Computes the mean cross-entropy."""
     entropy = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
-    bases = nnx.state(model, nnx.All(nnx.Param, nnx.PathContains("bases")))
-    return jnp.mean(entropy) + penalty * gs.optim.orthogonality_penalty(bases)
+    return jnp.mean(entropy)
 
 
 @nnx.jit
 def first_gradients(
     model: ResNet, images: Array, labels: Array
 ) -> Float[Array, " stages"]:
-    """Measures the norm of the gradient of every stage's basis, without penalty."""
-    gradient = nnx.grad(partial(loss_of, penalty=0.0))(model, images, labels)
+    """Measures the norm of the gradient of every stage's basis."""
+    gradient = nnx.grad(loss_of)(model, images, labels)
     return jnp.stack([optax.tree.norm(basis) for basis in bases_of(gradient)])
 
 
-@partial(nnx.jit, static_argnums=(4,))
+@nnx.jit
 def step(
-    model: ResNet,
-    optimizer: nnx.Optimizer,
-    images: Array,
-    labels: Array,
-    penalty: float,
+    model: ResNet, optimizer: nnx.Optimizer, images: Array, labels: Array
 ) -> Float[Array, ""]:
     """Takes a training step; returns the norm of the gradient of all shared bases."""
-    loss = partial(loss_of, penalty=penalty)
-    gradient = nnx.grad(loss)(model, images, labels)
+    gradient = nnx.grad(loss_of)(model, images, labels)
     optimizer.update(model, gradient)
+    # Of the cross-entropy alone: the penalty's is added by the optimizer.
     return optax.tree.norm(bases_of(gradient))
 
 
@@ -268,18 +263,21 @@ def train(
         What came of it.
     """
     start: Start | None = None if way == "ordinary" else "orthonormal"
-    model = network(blocks, start, settings, jax.random.key(seed))
+    drawn, batches = jax.random.split(jax.random.key(seed))
+    model = network(blocks, start, settings, drawn)
     inputs, labels = images.train
     steps = max(1, len(labels) * settings.passes // settings.batch)
-    optimizer = nnx.Optimizer(model, optimizer_of(settings, steps), wrt=nnx.Param)
-    penalty = settings.penalty if way == "shared, penalized" else 0.0
+    is_held = way == "shared, penalized"
+    optimizer = nnx.Optimizer(
+        model, optimizer_of(settings, steps, is_held=is_held), wrt=nnx.Param
+    )
     model.train()
     norms = []
     for number in range(steps):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+        keys = jax.random.split(jax.random.fold_in(batches, number))
         chosen = jax.random.randint(keys[0], (settings.batch,), 0, len(labels))
         batch = augmented(inputs[chosen], keys[1], settings.side // 8)
-        norms.append(step(model, optimizer, batch, labels[chosen], penalty))
+        norms.append(step(model, optimizer, batch, labels[chosen]))
     model.eval()
     tests, answers = images.test
     parts = range(0, len(answers), AT_ONCE)
@@ -297,16 +295,32 @@ def train(
     )
 
 
-def optimizer_of(settings: SharedFiltersSettings, steps: int) -> Any:
-    """Makes gradient descent with momentum, its rate lowered twice."""
+# The same object for every seed, so that a step is compiled once.
+@cache
+def optimizer_of(settings: SharedFiltersSettings, steps: int, *, is_held: bool) -> Any:
+    """Makes gradient descent with momentum, its rate lowered twice.
+
+    Args:
+        settings: see the class.
+        steps: how many there are.
+        is_held: whether the shared bases are penalized.
+
+    Returns:
+        The transformation.
+    """
     rate = optax.piecewise_constant_schedule(
         settings.rate, {steps // 2: 0.1, 3 * steps // 4: 0.1}
     )
 
+    def shared(params: Any) -> Any:
+        return nnx.map_state(lambda path, _: is_basis(path), params)
+
     def is_decayed(params: Any) -> Any:
         return nnx.map_state(lambda path, _: not is_basis(path), params)
 
+    penalty = settings.penalty if is_held else 0.0
     return optax.chain(
+        optax.masked(gs.optim.add_orthogonality_penalty(penalty), shared),
         optax.add_decayed_weights(settings.decay, is_decayed),
         optax.sgd(rate, settings.momentum),
     )
@@ -349,22 +363,10 @@ def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Resu
         f"median of {settings.draws} draws"
     )
     print_table(
-        (
-            "recursions",
-            *(
-                f"{start}, stage {1 + stage}"
-                for start, stage in product(STARTS, range(settings.stages))
-            ),
-        ),
+        ("recursions", "start", *(f"stage {1 + x}" for x in range(settings.stages))),
         [
-            (
-                str(blocks - 1),
-                *(
-                    f"{np.median(first[blocks, start], axis=0)[stage]:.2g}"
-                    for start, stage in product(STARTS, range(settings.stages))
-                ),
-            )
-            for blocks in settings.blocks
+            (str(blocks - 1), start, *(f"{x:.2g}" for x in np.median(norms, axis=0)))
+            for (blocks, start), norms in first.items()
         ],
     )
     found: dict[tuple[int, Way], Sequence[Trained]] = {
@@ -392,11 +394,10 @@ def gradients(
     """Measures the gradients of every stage's basis before training."""
     norms = []
     for seed in range(settings.draws):
-        model = network(blocks, start, settings, jax.random.key(seed))
+        drawn, batch = jax.random.split(jax.random.key(seed))
+        model = network(blocks, start, settings, drawn)
         model.train()
-        chosen = jax.random.randint(
-            jax.random.key(seed), (settings.batch,), 0, len(images.train[1])
-        )
+        chosen = jax.random.randint(batch, (settings.batch,), 0, len(images.train[1]))
         norms.append(first_gradients(model, *(part[chosen] for part in images.train)))
     return np.asarray(norms)
 

@@ -1,7 +1,8 @@
 """A table: drawn on a terminal, aligned columns elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def spread(values: Iterable[float], form: str = ".3f") -> str:
+    """Words the median of some numbers, with the lowest and the highest."""
+    found = np.asarray(values)
+    middle, low, high = np.median(found), np.min(found), np.max(found)
+    return f"{middle:{form}} ({low:{form}} .. {high:{form}})"
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

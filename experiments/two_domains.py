@@ -73,8 +73,7 @@ def load_domains(data_dir: Path | None, shift: Shift, count: int) -> Domains:
         count: training images of each domain, at most.
 
     Returns:
-        Training images of which no two are of the same digit, and all test images in
-        both domains.
+        Training images, none of which is in both domains, and all test images in both.
     """
     train, test = _load(data_dir)
     count = min(count, len(train.labels) // 2)

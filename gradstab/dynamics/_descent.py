@@ -50,3 +50,10 @@ def frozen(objective: Objective, start: Code) -> Objective:
     closed, constants = jax.closure_convert(objective, start)
     constants = jax.lax.stop_gradient(constants)
     return lambda code: closed(code, *constants)
+
+
+def plain_numbers(descent: Descent) -> None:
+    """Turns a descent's numbers into Python's, whose dtype is that of the code."""
+    for field in dataclasses.fields(descent):
+        kind = int if isinstance(field.default, int) else float
+        object.__setattr__(descent, field.name, kind(getattr(descent, field.name)))

@@ -60,7 +60,9 @@ class GradientFlowEncoder(nnx.Module):
 
     Args:
         decoder: D, a module or a pure function from one code of shape (code_features,)
-            to what the loss compares. It must not change its own state.
+            to what the loss compares. It must not change its own state. Flax finds no
+            parameters in a function: those that it closes over are not trained, unless
+            the encoder is made where they are arguments.
         loss_fn: ℓ, a function of D(z) and of one sample, in optax's order, to a scalar.
         code_features: length of z.
         descent: how the flow is followed: `MinimizeDistance`, `GradientFlow` or
@@ -68,8 +70,9 @@ class GradientFlowEncoder(nnx.Module):
         adjoint: "truncated" or "full".
 
     Raises:
-        ValueError: if `decoder` or `loss_fn` cannot be called, `code_features` is no
-            integer >= 1, `descent` is no `Descent` or `adjoint` neither of the two.
+        ValueError: if `decoder` or `loss_fn` cannot be called or is a method of a
+            module, `code_features` is no integer >= 1, `descent` is no `Descent` or
+            `adjoint` neither of the two.
 
     References:
         Flouris, Volokitin, Bredell & Konukoglu, "Gradient flow encoding with distance
@@ -91,6 +94,12 @@ class GradientFlowEncoder(nnx.Module):
         for name, function in (("decoder", decoder), ("loss_fn", loss_fn)):
             if not callable(function):
                 raise ValueError(f"`{name}` must be callable, got {function!r}.")
+            if isinstance(getattr(function, "__self__", None), nnx.Module):
+                raise ValueError(
+                    f"`{name}` must be a module or a pure function, got a method of a "
+                    "module, whose parameters Flax does not find in it; give a module "
+                    "whose `__call__` it is."
+                )
         if not isinstance(descent, Descent):
             raise ValueError(
                 "`descent` must be a Descent, such as `MinimizeDistance()`, got "
@@ -115,9 +124,9 @@ class GradientFlowEncoder(nnx.Module):
             start: z₀ of each; zeros if None.
 
         Returns:
-            z*, of the dtype of the first array of `targets` that has a floating-point
-            one, else float32; NaN where the loss or its gradient at z* is not finite.
-            With the truncated adjoint it has no gradient.
+            z*, of the real dtype of the first array of `targets` that has a
+            floating-point one, else float32; NaN where the loss or its gradient at z*
+            is not finite. With the truncated adjoint it has no gradient.
 
         Raises:
             ValueError: if the arrays have no common first axis, `start` another shape,
@@ -157,24 +166,28 @@ class GradientFlowEncoder(nnx.Module):
         count, dtype = _batch_of(targets)
         if start is None:
             start = jnp.zeros((count, self.code_features), dtype)
-        if start.shape != (count, self.code_features):
+        start = jnp.asarray(start)
+        if start.shape != (count, self.code_features) or jnp.iscomplexobj(start):
             raise ValueError(
-                f"`start` must have shape {(count, self.code_features)}, got "
-                f"{start.shape}."
+                f"`start` must be real and of shape {(count, self.code_features)}, got "
+                f"{start.dtype} and {start.shape}."
             )
+        start = start.astype(dtype)
         decoder = self.decoder
         if isinstance(decoder, nnx.Module):
             decoder = materialize(decoder)
 
         def encode_one(target: Any, start: Code) -> Encoding:
             def objective(code: Code) -> Float[Array, ""]:
-                value = self.loss_fn(decoder(code), target)
-                if jnp.shape(value) != ():
+                value = jnp.asarray(self.loss_fn(decoder(code), target))
+                is_real = jnp.issubdtype(value.dtype, jnp.floating)
+                if value.shape != () or not is_real:
                     raise ValueError(
-                        "`loss_fn` must give a scalar for one sample, got shape "
-                        f"{jnp.shape(value)}; sum it, or take its mean."
+                        "`loss_fn` must give a real scalar for one sample, got "
+                        f"{value.dtype} of shape {value.shape}; sum it, or take its "
+                        "mean."
                     )
-                return jnp.asarray(value, code.dtype)
+                return value.astype(code.dtype)
 
             return self._descend(objective, start)
 
@@ -219,7 +232,9 @@ def _batch_of(targets: Any) -> tuple[int, Any]:
             "`targets` must be one array or more of shape (batch, ...), got shapes "
             f"{[leaf.shape for leaf in leaves]}."
         )
-    floating = [x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
+    floating = [
+        jnp.finfo(x.dtype).dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)
+    ]
     ((count,),) = counts
     return count, floating[0] if floating else jnp.dtype(jnp.float32)
 

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer, check_positive, check_real
-from gradstab.dynamics._descent import Code, Descended, Descent, Objective
+from gradstab.dynamics._descent import (
+    Code,
+    Descended,
+    Descent,
+    Objective,
+    plain_numbers,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,10 +29,10 @@ class _Flow(Descent):
     max_steps: int = 4096
 
     def __post_init__(self) -> None:
-        check_positive("duration", self.duration)
-        check_positive("rate", self.rate)
+        for name in ("duration", "rate", "atol"):
+            check_positive(name, getattr(self, name))
         check_real("rtol", self.rtol, 0.0)
-        check_positive("atol", self.atol)
+        plain_numbers(self)
         check_integer("max_steps", self.max_steps, 1)
         diffrax()
 
@@ -46,9 +52,9 @@ class _Flow(Descent):
     def _integrate(self, field: Any, start: Any, dtype: Any) -> tuple[Any, Descended]:
         """Solves dy/dt = field(t, y) for a tree of arrays of one dtype."""
         solver = diffrax()
-        # No step is shorter than the last digit of t. Without the limit, a loss that is
-        # NaN would be tried again until no steps are left.
-        shortest = self.duration * float(jnp.finfo(dtype).eps)
+        # Without a shortest step, a loss of NaN would be tried again until no steps are
+        # left. A stiff start needs steps far shorter than the last digit of τ.
+        shortest = self.duration * float(jnp.finfo(dtype).eps) ** 2
         solution = solver.diffeqsolve(
             solver.ODETerm(lambda time, state, _: field(time, state)),
             solver.Tsit5(),

@@ -9,7 +9,14 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from gradstab._checks import check_integer, check_positive, check_real
-from gradstab.dynamics._descent import Code, Descended, Descent, Objective, frozen
+from gradstab.dynamics._descent import (
+    Code,
+    Descended,
+    Descent,
+    Objective,
+    frozen,
+    plain_numbers,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,9 @@ class MinimizeDistance(Descent):
         growth: factor of h after an accepted step, at least 1.
         shrink: factor of h after a rejected one, in (0, 1).
         sufficient_decrease: the share σ, in [0, 1).
-        tolerance: the slope at which the flow counts as flat, of the loss per time.
+        tolerance: the slope at which the flow counts as flat, of the loss per time. It
+            is absolute: a loss that is a mean over many pixels has small slopes, and
+            needs a lower one, or 0.
         max_steps: tries in all, accepted or not.
         max_rejections: tries in a row that may be rejected.
 
@@ -82,6 +91,7 @@ class MinimizeDistance(Descent):
         check_real("tolerance", self.tolerance, 0.0)
         check_integer("max_steps", self.max_steps, 1)
         check_integer("max_rejections", self.max_rejections, 1)
+        plain_numbers(self)
 
     def __call__(self, objective: Objective, start: Code) -> Descended:
         """Descends; what comes out is never differentiated.
@@ -107,10 +117,12 @@ class MinimizeDistance(Descent):
         """
         found, steps = self._search(frozen(objective, start), lax.stop_gradient(start))
 
-        # Steps that were not taken have length 0, and so are the identity.
+        # Steps that were not taken have length 0, and so are the identity. Their
+        # gradient is that at the start: the Hessian at the end may be infinite.
         @jax.checkpoint
         def advance(code: Code, step: Array) -> tuple[Code, None]:
-            return code - step * self.rate * jax.grad(objective)(code), None
+            at = jnp.where(step > 0, code, start)
+            return code - step * self.rate * jax.grad(objective)(at), None
 
         code, _ = lax.scan(advance, start, lax.stop_gradient(steps))
         return found._replace(code=code)
@@ -139,9 +151,9 @@ class MinimizeDistance(Descent):
             code = state.code - step * self.rate * state.gradient
             value, gradient = evaluate(code)
             promised = self.sufficient_decrease * step * slope(state.gradient)
-            # NaN compares as False: a point without a finite loss is never accepted.
+            # NaN compares as False, and a loss of -inf is no gain.
             is_better = state.value - value >= promised
-            is_better &= jnp.isfinite(slope(gradient))
+            is_better &= jnp.isfinite(value) & jnp.isfinite(slope(gradient))
             taken = _State(
                 code=code,
                 value=value,

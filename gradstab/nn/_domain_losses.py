@@ -27,7 +27,8 @@ def least_squares_domain_loss(
         The loss.
 
     Raises:
-        ValueError: if the two have not as many examples.
+        ValueError: if the two have not as many examples, there are none, `is_target` is
+            not of dtype bool or `logits` not of a real one.
 
     References:
         Shen, Maheshwari, Yao & Savvides, "SCL: Towards Accurate Domain Adaptive Object
@@ -107,10 +108,15 @@ def _toward_own_domain(
     logits: Float[Array, "batch ..."], is_target: Bool[Array, " batch"]
 ) -> Float[Array, "batch ..."]:
     """Turns the logits of the target domain into those of each example's own."""
-    if is_target.ndim != 1 or logits.shape[:1] != is_target.shape:
+    if is_target.ndim != 1 or logits.shape[:1] != is_target.shape or not logits.size:
         raise ValueError(
-            "`is_target` must have one entry for each example of `logits`, got shapes "
-            f"{is_target.shape} and {logits.shape}."
+            "`is_target` must have one entry for each example of `logits`, at least "
+            f"one, got shapes {is_target.shape} and {logits.shape}."
+        )
+    if is_target.dtype != bool or not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(
+            "`is_target` must be of dtype bool and `logits` of a real one, got "
+            f"{is_target.dtype} and {logits.dtype}; write `domains == 1`."
         )
     places = is_target.reshape(-1, *(1,) * (logits.ndim - 1))
     return jnp.where(places, logits, -logits)
@@ -120,10 +126,13 @@ def _halved_mean(
     losses: Float[Array, "batch ..."], is_target: Bool[Array, " batch"]
 ) -> Float[Array, ""]:
     """Averages over each domain apart, and halves the sum."""
-    each = jnp.mean(losses.reshape(len(is_target), -1), axis=1)
+    # Counts and sums of many examples leave the range of float16.
+    is_short = jnp.finfo(losses.dtype).bits < 32
+    wide = losses.astype(jnp.float32) if is_short else losses
+    each = jnp.mean(wide.reshape(len(is_target), -1), axis=1)
 
     def mean(is_in: Array) -> Array:
         count = jnp.maximum(jnp.sum(is_in), 1).astype(each.dtype)
         return jnp.sum(jnp.where(is_in, each, jnp.zeros_like(each))) / count
 
-    return (mean(is_target) + mean(~is_target)) / 2
+    return ((mean(is_target) + mean(~is_target)) / 2).astype(losses.dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from gradstab._checks import check_real
 from gradstab.gradients import detach, reverse_gradient
 from gradstab.nn._domain_losses import (
     cross_entropy_domain_loss,
@@ -63,7 +64,8 @@ class StackedComplementaryLosses(nnx.Module):
         detaches: whether the context is detached, which is what the paper proposes.
 
     Raises:
-        ValueError: if there are no heads, or not as many of the others.
+        ValueError: if there are no heads, not as many of the others, or a weight that
+            is negative or not finite.
 
     References:
         Shen, Maheshwari, Yao & Savvides, "SCL: Towards Accurate Domain Adaptive Object
@@ -89,19 +91,23 @@ class StackedComplementaryLosses(nnx.Module):
             first = [least_squares_domain_loss] * (count > 1)
             middle = [cross_entropy_domain_loss] * between
             losses = [*first, *middle, focal_domain_loss]
-            weights = weights or [1.0] * (count > 1) + [0.15] * between + [1.0]
-        weights = weights or [1.0] * count
+            if weights is None:
+                weights = [1.0] * (count > 1) + [0.15] * between + [1.0]
+        if weights is None:
+            weights = [1.0] * count
         for name, given in (
             ("contexts", contexts),
             ("losses", losses),
             ("weights", weights),
         ):
-            if len(given) != count and (given or name != "contexts"):
+            if len(given) != count and (len(given) or name != "contexts"):
                 raise ValueError(
                     f"`{name}` must be as many as `heads`, {count}, got {len(given)}."
                 )
+        for weight in weights:
+            check_real("weights", weight, 0.0)
         self.heads, self.contexts = nnx.List(heads), nnx.List(contexts)
-        self.losses, self.weights = tuple(losses), tuple(weights)
+        self.losses, self.weights = tuple(losses), tuple(map(float, weights))
         self.detaches = detaches
 
     def __call__(

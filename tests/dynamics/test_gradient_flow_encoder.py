@@ -320,7 +320,7 @@ def test_rejects_bad_arguments(options, message):
 def test_rejects_samples_that_do_not_fit():
     encoder = encoder_of()
     with pytest.raises(
-        ValueError, match=r"`start` must have shape \(4, 3\), got \(3,\)"
+        ValueError, match=r"`start` must be .* shape \(4, 3\), got float32 and \(3,\)"
     ):
         encoder(samples(), jnp.zeros(3))
     with pytest.raises(ValueError, match=r"must be one array or more .* \[\]"):
@@ -330,5 +330,32 @@ def test_rejects_samples_that_do_not_fit():
     with pytest.raises(ValueError, match=r"\[\(2, 6\), \(3,\)\]"):
         encoder((samples(2), jnp.zeros(3)))
     encoder = GradientFlowEncoder(jnp.tanh, jnp.subtract, code_features=6)
-    with pytest.raises(ValueError, match=r"must give a scalar .* got shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"must give a real scalar .* of shape \(6,\)"):
+        encoder(samples())
+
+
+def test_rejects_methods_of_modules():
+    with pytest.raises(ValueError, match="a method of a module"):
+        encoder_of(Decoder(rngs=nnx.Rngs(0)).__call__)
+
+
+def test_the_start_takes_the_dtype_of_the_codes():
+    with jax.enable_x64(True):
+        matrix = random_matrix(0, (6, 3), "float64")
+        encoder = linear(matrix, descent=PATIENT)
+        targets = samples(dtype=jnp.float64)
+        wanted = encoder(targets)
+        for dtype in ("float32", "int32"):
+            start = jnp.zeros((4, 3), dtype)
+            np.testing.assert_allclose(encoder(targets, start), wanted, atol=1e-12)
+    with pytest.raises(ValueError, match="`start` must be real"):
+        encoder_of()(samples(), jnp.zeros((4, 3), complex))
+
+
+def test_rejects_losses_without_a_derivative():
+    def count(made, target):
+        return jnp.sum(made > target)
+
+    encoder = GradientFlowEncoder(Decoder(rngs=nnx.Rngs(0)), count, code_features=3)
+    with pytest.raises(ValueError, match="real scalar"):
         encoder(samples())

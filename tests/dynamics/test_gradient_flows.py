@@ -119,3 +119,11 @@ def test_names_the_extra_that_it_needs(kind, monkeypatch):
 def test_rejects_bad_arguments(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
+
+
+def test_a_stiff_start_of_a_long_flow():
+    """The authors' τ: the first steps are far shorter than its last digit."""
+    flow = GradientFlow(duration=1e4)
+    found = flow(lambda z: 500 * jnp.sum((z - 1) ** 2), jnp.zeros(1))
+    assert found.accepted > 1000
+    np.testing.assert_allclose(found.code, 1, rtol=1e-3)

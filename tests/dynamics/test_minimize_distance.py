@@ -176,3 +176,36 @@ def test_its_derivative_is_that_of_the_steps_taken():
 def test_rejects_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         MinimizeDistance(**options)
+
+
+def test_minus_infinity_is_no_gain():
+    def objective(code):
+        return jnp.sum(jnp.where(code > -1.5, code, -jnp.inf))
+
+    found = MinimizeDistance(max_steps=30)(objective, jnp.zeros(1))
+    assert -1.5 < found.code[0] <= -1.0
+
+
+def test_a_step_that_is_not_taken_has_no_derivative():
+    """The second derivative at the end is infinite; a step that ends there is taken."""
+    descent = MinimizeDistance(first_step=1 / 1.5)
+
+    def code(scale):
+        def objective(code):
+            return jnp.sum(jnp.abs(scale * code - 1) ** 1.5)
+
+        return descent.differentiable(objective, jnp.zeros(1)).code[0]
+
+    with jax.enable_x64(False):
+        value, slope = jax.value_and_grad(code)(jnp.asarray(1.0))
+    assert value == 1
+    assert np.isfinite(slope)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_numbers_of_numpy_have_the_dtype_of_the_code(number):
+    with jax.enable_x64(True):
+        descent = MinimizeDistance(rate=number(0.5), growth=number(1.5))
+        found = descent(lambda z: jnp.sum(z**2), jnp.ones(2, jnp.float32))
+    assert found.code.dtype == jnp.float32
+    assert hash(descent) == hash(MinimizeDistance(rate=0.5, growth=1.5))

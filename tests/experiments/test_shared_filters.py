@@ -12,6 +12,7 @@ from experiments import shared_filters
 from experiments.__main__ import main
 from experiments.data.images import ImageSplits, LabeledImages
 from experiments.shared_filters import (
+    STARTS,
     SharedFiltersSettings,
     Trained,
     augmented,
@@ -74,7 +75,7 @@ def test_augmentation_moves_and_mirrors():
     assert {one.tobytes() for one in found} == wanted
 
 
-@pytest.mark.parametrize("start", ["orthonormal", "he"])
+@pytest.mark.parametrize("start", STARTS)
 def test_starts(start):
     settings = SharedFiltersSettings(stages=2, features=16)
     model = network(2, start, settings, KEY)
@@ -82,10 +83,10 @@ def test_starts(start):
     assert len(bases) == 2
     defect = gs.optim.orthogonality_penalty(bases)
     assert (defect < 1e-12) == (start == "orthonormal")
-    if start == "he":
-        # Of 32 filters, each entry has a variance of 2 / (9 · 32).
-        found = float(jnp.var(jax.tree.leaves(bases[1])[0]))
-        assert found == pytest.approx(2 / (9 * 32), rel=0.1)
+    # Of 32 filters of 9 · 32 weights; He's have a variance of 2 / (9 · 32).
+    found = float(optax.tree.norm(bases[1]))
+    squared = 32 * (2 if start == "he" else 1)
+    assert found == pytest.approx(squared**0.5, rel=0.05)
 
 
 def test_an_ordinary_network_shares_nothing():
@@ -96,7 +97,7 @@ def test_an_ordinary_network_shares_nothing():
 def test_weight_decay_spares_the_bases():
     model = network(2, "orthonormal", SMALL, KEY)
     params = nnx.state(model, nnx.Param)
-    optimizer = optimizer_of(SMALL, 4)
+    optimizer = optimizer_of(SMALL, 4, is_held=False)
     zeros = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(zeros, optimizer.init(params), params)
     assert optax.tree.norm(bases_of(updates)) == 0
@@ -108,8 +109,9 @@ def test_the_gradient_of_each_stage(splits):
     images = load_images(SMALL)
     found = gradients(2, "he", images, SMALL)
     assert found.shape == (1, 1)
-    model = network(2, "he", SMALL, KEY)
-    chosen = jax.random.randint(jax.random.key(0), (4,), 0, 12)
+    drawn, batch = jax.random.split(KEY)
+    model = network(2, "he", SMALL, drawn)
+    chosen = jax.random.randint(batch, (4,), 0, 12)
     inputs, labels = (part[chosen] for part in images.train)
 
     def loss(model):

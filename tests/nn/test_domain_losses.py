@@ -95,9 +95,30 @@ def test_hides_no_nan(loss):
 
 
 @every
-def test_refuses_other_numbers_of_examples(loss):
+@pytest.mark.parametrize(
+    ("logits", "is_target"),
+    [
+        (jnp.zeros(4), IS_TARGET),
+        (jnp.zeros(0), IS_TARGET[:0]),
+        (jnp.zeros((5, 0)), IS_TARGET),
+        (jnp.zeros(5), IS_TARGET.astype("int32")),
+        (jnp.zeros(5, int), IS_TARGET),
+    ],
+)
+@pytest.mark.error_text
+def test_refuses_other_shapes_and_dtypes(loss, logits, is_target):
     with pytest.raises(ValueError, match="is_target"):
-        loss(jnp.zeros(4), IS_TARGET)
+        loss(logits, is_target)
+
+
+@every
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_many_examples_stay_in_range(loss, dtype):
+    logits = jnp.full(70_000, -1.0, dtype)
+    found = loss(logits, jnp.ones(70_000, bool))
+    expected = loss(logits[:1].astype("float32"), jnp.ones(1, bool))
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype("float32"), expected, rtol=2e-2)
 
 
 @pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])

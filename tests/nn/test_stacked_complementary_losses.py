@@ -175,9 +175,16 @@ def test_losses_and_weights_of_your_own():
 
 
 @pytest.mark.parametrize(
-    "options", [{"losses": [jnp.sum]}, {"weights": [1.0]}, {"contexts": [jnp.sum]}]
+    "options",
+    [
+        {"losses": [jnp.sum]},
+        {"weights": [1.0]},
+        {"weights": []},
+        {"weights": [1.0, -1.0, 1.0]},
+        {"contexts": [jnp.sum]},
+    ],
 )
-def test_refuses_other_numbers_of_stages(options):
+def test_refuses_other_numbers_of_stages_and_weights(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         gs.nn.StackedComplementaryLosses([jnp.ravel] * 3, **options)
 
