@@ -159,7 +159,7 @@ def test_prints_both_tables(capsys):
 
 
 def test_refuses(capsys):
-    assert main(["domain_adaptation", "--rate", "0", "--steps", "0"]) == 2
+    assert main(["domain_adaptation", "--rate", "0", "--measure-every", "801"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
     settings = dataclasses.replace(SMALL, strength=-1.0, seeds=())
     assert len(settings.problems()) == 2
