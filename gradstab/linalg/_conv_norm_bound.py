@@ -41,8 +41,8 @@ def conv_norm_bound(
     Riesz T at a distance t is at least cos((k - 1) t / 2) of that. The next point of
     the grid is at most π/(m (k - 1)) away. Repeat for each axis, from there.
 
-    O(mᵈ (k - 1)ᵈ in out min(in, out)). The gradient is that of one frequency that has
-    the maximum, see `spectral_norm`.
+    O(mᵈ (k - 1)ᵈ in out min(in, out)). The gradient is that of the frequency that has
+    the maximum, and the average of those that tie; see `spectral_norm`.
 
     Args:
         kernel: K, of shape (*positions, in, out) as in Flax.

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
 from gradstab._checks import check_map_dtype, check_sizes
+from gradstab.linalg._polar import normalize
 
 
 def conv_singular_values(
@@ -70,15 +71,15 @@ def _singular_values(
     kernel: Array, image_shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> Array:
     sizes = tuple(n // s for n, s in zip(image_shape, strides, strict=True))
-    symbols = conv_symbols(polyphase(kernel, strides), sizes)
+    scaled, scale = normalize(polyphase(kernel, strides))
+    symbols = conv_symbols(scaled, sizes)
     # Some decompositions never return from NaN.
     values = jnp.linalg.svd(jnp.nan_to_num(symbols), compute_uv=False)
     if not jnp.iscomplexobj(kernel):
         # The frequencies that were left out are opposite to some of the last axis.
         opposite = values[..., 1 : (sizes[-1] + 1) // 2, :]
         values = jnp.concatenate([values, opposite], axis=-2)
-    finite = jnp.where(jnp.isfinite(jnp.sum(jnp.abs(kernel))), 1, jnp.nan)
-    return jnp.sort(values.reshape(-1), descending=True) * finite.astype(values.dtype)
+    return scale * jnp.sort(values.reshape(-1), descending=True)
 
 
 def polyphase(

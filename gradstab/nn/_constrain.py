@@ -6,6 +6,8 @@ from typing import TypeVar
 from flax import nnx
 from flax.nnx import filterlib
 
+from gradstab.nn._conv import check_layer
+from gradstab.nn._conv_kernel import ConvKernel
 from gradstab.nn._parametrization import Parametrization
 
 M = TypeVar("M", bound=nnx.Module)
@@ -50,9 +52,16 @@ def constrain(
 
     Raises:
         ValueError: if `where` selects nothing, something that is no stack of matrices
-            or a coordinate of a parametrization, or if the set has no nearest point to
-            a weight.
+            or a coordinate of a parametrization, if the set has no nearest point to a
+            weight, or if a `ConvKernel` promises nothing for the strides, shape or
+            other options of a layer of Flax that reads it.
     """
+    # All that read a weight: it may be shared by layers with other strides.
+    layers = [
+        node
+        for _, node in nnx.iter_modules(model)
+        if isinstance(node, nnx.Conv | nnx.ConvTranspose)
+    ]
     selects = filterlib.to_predicate(where)
     seen: list[str] = []
     chosen: list[str] = []
@@ -83,6 +92,10 @@ def constrain(
                 f"constrained, got {matrix.shape}."
             )
         parametrization = factory(matrix.shape)
+        if isinstance(parametrization, ConvKernel):
+            for layer in layers:
+                if layer.kernel is node:
+                    _check_reader(name, layer, parametrization)
         parametrization.assign(matrix, project=True)
         return parametrization
 
@@ -92,3 +105,16 @@ def constrain(
             f"`where` must select a weight, got none; the model has {', '.join(seen)}."
         )
     return constrained
+
+
+def _check_reader(
+    name: str, layer: nnx.Conv | nnx.ConvTranspose, kernel: ConvKernel
+) -> None:
+    """Refuses a kernel whose certificate does not hold in a layer that reads it."""
+    try:
+        check_layer(layer, kernel)
+    except ValueError as error:
+        raise ValueError(
+            f"`where` selects {name} of {type(layer).__name__}, which "
+            f"{type(kernel).__name__} does not fit: {error}"
+        ) from error

@@ -43,9 +43,10 @@ class OrthogonalConvKernel(ConvKernel):
     `assign` takes the factors from a kernel one by one. With `project=True` it gives a
     kernel of the set that is near if the given one is near the set, and not the
     nearest: each factor in turn leaves out what does not fit, and R is the polar factor
-    of the rest. Strided kernels of more than one position a stride that have twice as
-    many outputs as s₁...s_d in or more pass through further channels, which `assign`
-    cannot find.
+    of the rest. Strided kernels of more positions than strides that have s₁...s_d (in
+    + 1) outputs or more pass through further channels, which `assign` cannot find. The
+    ends of a long kernel are products of many projections: from about ten positions
+    along an axis they lose digits, and `assign` may refuse kernels of the set.
 
     Args:
         shape: shape (*positions, in, out) of the kernel.
@@ -186,6 +187,13 @@ class OrthogonalConvKernel(ConvKernel):
         image = [(2 * -(-k // s) - 1) * s for k, s in pairs]
         values = linalg.conv_singular_values(matrix, image, strides=self.strides)
         return largest_entry(values - 1)
+
+    def _beyond_reach(self) -> str:
+        return (
+            "Kernels that are no product of projections of half the channels are out "
+            "of reach, and so may be those of ten positions or more along an axis, "
+            "whose ends lose digits; pass `project=True` for a kernel of the set."
+        )
 
     @property
     def _no_frames(self) -> Array:

@@ -18,7 +18,8 @@ class ProjectConvNormState(NamedTuple):
 
     Attributes:
         bounds: a tree like the parameters: the bound on the norm that the last update
-            led to, before it was cut; 0 for what is no kernel.
+            led to, before it was cut, infinite where that overflows; 0 for what is no
+        kernel.
     """
 
     bounds: Any
@@ -39,7 +40,10 @@ def project_conv_norm(
     Scaling is no projection on the nearest kernel, for which there is no closed form;
     it keeps the direction of the filters. The bound exceeds the norm by 4 % at most for
     two axes and an oversampling of 8, and by so much the norm may stay below c where it
-    cuts. Leaves of three axes or more count as kernels (*positions, in, out), others
+    cuts. The limit holds up to a rounding of the start's size, since optax adds the
+    update to the start: keep weights in float32 where the model computes in less.
+
+    Leaves of three axes or more count as kernels (*positions, in, out), others
     pass, and so do parameters whose update is None. To constrain some leaves alone,
     and for a model with several strides, put it in `optax.masked`::
 
@@ -73,8 +77,8 @@ def project_conv_norm(
     if not isinstance(maximum, jax.Array):
         check_real("maximum", maximum, 0.0)
     check_integer("oversampling", oversampling, 2)
-    if not isinstance(strides, Sequence):
-        check_integer("strides", strides, 1)
+    for size in strides if isinstance(strides, Sequence) else (strides,):
+        check_integer("strides", size, 1)
 
     def init(params: optax.Params) -> ProjectConvNormState:
         return ProjectConvNormState(jax.tree.map(_no_bound, params))
@@ -98,13 +102,19 @@ def project_conv_norm(
     def scale(change: Array, leaf: Array) -> tuple[Array, Float[Array, ""]]:
         start = _in_single(leaf)
         moved = start + _in_single(change).astype(start.dtype)
-        bound = linalg.conv_norm_bound(
-            moved, strides=strides, oversampling=oversampling
+        # The bound of finite weights may overflow, and that of this does not. A power
+        # of two, and no quotient by the largest, whose reciprocal may underflow.
+        is_large = jnp.max(jnp.abs(moved), initial=0) > 2.0**64
+        shrink = jnp.where(is_large, 2.0**-64, 1.0)
+        scaled = shrink.astype(moved.dtype) * moved
+        scaled_bound = linalg.conv_norm_bound(
+            scaled, strides=strides, oversampling=oversampling
         )
+        bound = scaled_bound / shrink.astype(scaled_bound.dtype)
         limit = jnp.maximum(jnp.asarray(maximum, bound.dtype), 0)
         is_within = bound <= limit
-        factor = limit / jnp.where(is_within, jnp.ones_like(bound), bound)
-        instead = factor.astype(moved.dtype) * moved - start
+        factor = limit / jnp.where(is_within, jnp.ones_like(bound), scaled_bound)
+        instead = factor.astype(moved.dtype) * scaled - start
         return jnp.where(is_within, change, instead.astype(change.dtype)), bound
 
     return optax.GradientTransformation(init, update)

@@ -73,6 +73,17 @@ def test_gradients_agree_with_central_differences():
         check_grads(gs.linalg.conv_norm_bound, (kernel,), order=1, modes=["rev"])
 
 
+def test_frequencies_that_tie_share_the_gradient():
+    # Of a single tap the norm is the same at every frequency.
+    kernel = jnp.zeros((2, 1, 1)).at[0].set(1.0)
+    gradient = jax.grad(gs.linalg.conv_norm_bound)(kernel)
+    # |1 + e^(-it) x| has the slope cos(t) in x. A real kernel is evaluated at the
+    # frequencies up to the half of the last axis.
+    cosines = np.cos(2 * np.pi * np.arange(5) / 8)
+    expected = np.array([1.0, np.mean(cosines)]) / np.cos(np.pi / 16)
+    np.testing.assert_allclose(gradient[:, 0, 0], expected, atol=1e-5)
+
+
 def test_zero_has_a_norm_and_a_gradient_of_zero():
     zero = jnp.zeros((3, 3, 2, 2))
     value, gradient = jax.value_and_grad(gs.linalg.conv_norm_bound)(zero)

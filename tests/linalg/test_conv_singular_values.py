@@ -98,6 +98,12 @@ def test_what_is_not_finite_stays_so(value):
     assert np.all(np.isnan(gs.linalg.conv_singular_values(kernel, (5,))))
 
 
+def test_large_and_small_entries_neither_overflow_nor_vanish():
+    for scale in (2e38, 1e-30):
+        found = gs.linalg.conv_singular_values(scale * jnp.eye(2)[None], (3,))
+        np.testing.assert_allclose(found, np.full(6, scale), rtol=1e-6)
+
+
 def test_vmap_is_a_loop():
     kernels = random_matrix(0, (3, 3, 2, 2), jnp.float32)
     found = jax.vmap(lambda k: gs.linalg.conv_singular_values(k, (5,)))(kernels)

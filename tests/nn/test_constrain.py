@@ -125,6 +125,66 @@ def test_coordinates_of_a_map_are_left_alone():
         )
 
 
+def orthogonal_conv(shape, strides=1):
+    return gs.nn.OrthogonalConvKernel(shape, strides=strides, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.usefixtures("nnx_mode")
+@pytest.mark.error_text
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strides": 2}, r"strides \(2, 2\), got .* `OrthogonalConvKernel.*strides="),
+        ({"feature_group_count": 2}, "`feature_group_count` must be 1, got 2"),
+        ({"mask": jnp.ones((2, 2, 2, 4))}, "`mask` must be None"),
+        ({"padding": "REFLECT"}, "`padding` must be one of"),
+        ({"input_dilation": 2}, "`input_dilation` must be 1, got 2"),
+        ({"strides": 2, "kernel_dilation": 2}, "no common divisor with `strides`"),
+    ],
+)
+def test_a_convolution_without_the_certificate_is_refused(options, message):
+    class Net(nnx.Module):
+        def __init__(self):
+            self.conv = nnx.Conv(2, 4, (2, 2), rngs=nnx.Rngs(0), **options)
+
+    selected = r"selects conv/kernel of Conv, which OrthogonalConvKernel does not fit: "
+    with pytest.raises(ValueError, match=selected + ".*" + message):
+        gs.nn.constrain(Net(), nnx.PathContains("kernel"), orthogonal_conv)
+
+
+@pytest.mark.error_text
+def test_a_transposed_convolution_and_a_stack_are_refused():
+    layer = nnx.ConvTranspose(2, 4, (2, 2), strides=2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="`nnx.ConvTranspose` is not certified"):
+        gs.nn.constrain(layer, nnx.PathContains("kernel"), orthogonal_conv)
+    stack = nnx.vmap(lambda rngs: nnx.Conv(2, 4, (2, 2), rngs=rngs))(
+        nnx.Rngs(0).split(3)
+    )
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 2, 4\) .* got \(3, 2, 2, 2"):
+        gs.nn.constrain(stack, nnx.PathContains("kernel"), orthogonal_conv)
+
+
+def test_every_layer_that_shares_a_kernel_has_to_fit():
+    with nnx.set_graph_mode(True), nnx.set_graph_updates(True):
+        first, second = (
+            nnx.Conv(2, 4, (2, 2), strides, rngs=nnx.Rngs(0)) for strides in (1, 2)
+        )
+        second.kernel = first.kernel
+        model = nnx.Sequential(first, second)
+        with pytest.raises(ValueError, match=r"must have .* strides \(2, 2\)"):
+            gs.nn.constrain(model, nnx.PathContains("kernel"), orthogonal_conv)
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_dilation": 3}, {"padding": "VALID"}])
+def test_a_strided_convolution_takes_a_kernel_of_its_strides(options):
+    layer = nnx.Conv(2, 4, (2, 2), strides=2, rngs=nnx.Rngs(0), **options)
+    constrained = gs.nn.constrain(
+        layer, nnx.PathContains("kernel"), lambda shape: orthogonal_conv(shape, 2)
+    )
+    values = gs.linalg.conv_singular_values(constrained.kernel(), (4, 4), strides=2)
+    np.testing.assert_allclose(values, 1.0, atol=1e-5)
+
+
 def test_gives_an_abstract_model():
     model = nnx.eval_shape(
         lambda: gs.nn.constrain(

@@ -171,6 +171,13 @@ def test_a_subclass_keeps_its_class():
         ({"strides": 3}, r"pixels are left out; got \(3, 2\) and \(3, 3\)"),
         ({"strides": 2, "kernel_dilation": 2}, "no common divisor with `strides`"),
         ({"padding": "REFLECT"}, "`padding` must be one of CIRCULAR, SAME"),
+        ({"padding": "CAUSAL"}, "the last for one axis.* got 'CAUSAL' for 2"),
+        ({"padding": 1.5}, "`padding` must .* got 1.5"),
+        ({"padding": None}, "`padding` must .* got None"),
+        ({"padding": True}, "`padding` must .* got True"),
+        ({"padding": (1, 2, 3)}, r"`padding` must .* got \(1, 2, 3\)"),
+        ({"padding": ((1,), 2)}, r"`padding` must .* got \(\(1,\), 2\)"),
+        ({"padding": ((1, 1.5), 2)}, r"`padding` must .* got \(\(1, 1.5\), 2\)"),
         ({"input_dilation": 2}, "`input_dilation` must be 1, got 2"),
         ({"feature_group_count": 3}, "`feature_group_count` must be 1, got 3"),
         ({"mask": jnp.ones((3, 2, 3, 3))}, "`mask` must be None"),
@@ -187,6 +194,15 @@ def test_a_subclass_keeps_its_class():
 def test_what_has_no_certificate_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         layer_of(**options)
+
+
+@pytest.mark.parametrize(
+    ("size", "padding"),
+    [((3,), "CAUSAL"), ((3, 2), 1), ((3, 2), (1, 2)), ((3, 2), [0, (1, 2)])],
+)
+def test_every_other_padding_of_flax_is_taken(size, padding):
+    layer = layer_of(size=size, padding=padding)
+    assert layer(images(shape=(2, *(4 for _ in size), 3))).shape[-1] == 3
 
 
 def test_inputs_that_do_not_fit_are_refused():

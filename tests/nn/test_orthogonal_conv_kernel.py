@@ -184,12 +184,40 @@ def test_assign_refuses_what_is_outside():
             kernel.assign(given)
     # Orthogonal, but no product of projections of half the channels.
     shift = jnp.zeros(kernel.shape).at[2, 0].set(jnp.eye(4))
-    with pytest.raises(ValueError, match="cannot reach"):
+    with pytest.raises(ValueError, match="cannot reach .* pass `project=True`"):
         kernel.assign(shift)
     np.testing.assert_array_equal(kernel(), before)
-    expanding = make((3, 3, 2, 17), 2)
-    with pytest.raises(ValueError, match="passes through 4 channels"):
-        expanding.assign(expanding())
+    for outputs, channels in ((12, 3), (17, 4)):
+        expanding = make((3, 3, 2, outputs), 2)
+        with pytest.raises(ValueError, match=f"passes through {channels} channels"):
+            expanding.assign(expanding())
+
+
+def test_assign_finds_strided_kernels_of_few_outputs():
+    # One fewer than s₁s₂ (in + 1), from which on there are further channels.
+    source = make((3, 2, 2, 11), 2, seed=1)()
+    target = make((3, 2, 2, 11), 2)
+    target.assign(source)
+    np.testing.assert_allclose(target(), source, atol=1e-5)
+
+
+@pytest.mark.error_text
+def test_a_long_kernel_that_rounding_hides_is_refused_with_the_remedy():
+    # Its ends are products of ten projections: in some seeds few digits are left.
+    target, refusals = make((11, 8, 8)), []
+    for seed in range(8):
+        source = make((11, 8, 8), seed=seed)()
+        try:
+            target.assign(source)
+        except ValueError as error:
+            refusals.append(str(error))
+            target.assign(source, project=True)
+            assert defect(target(), (1,), blocks=21) <= 1e-5
+        else:
+            np.testing.assert_allclose(target(), source, atol=1e-3)
+    for refusal in refusals:
+        assert "ten positions or more along an axis" in refusal
+        assert "pass `project=True`" in refusal
 
 
 def test_what_cannot_be_assigned_under_jit_is_not_a_number():

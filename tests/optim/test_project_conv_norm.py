@@ -74,6 +74,24 @@ def test_what_is_not_finite_stays_so_in_its_own_leaf():
     assert norm(params["b"] + found["b"], 4) <= 1 + 1e-6
 
 
+def test_large_weights_whose_bound_overflows_are_scaled():
+    start = jnp.ones((3, 3, 2, 2))
+    project = project_conv_norm(1.0)
+    found, state = project.update(1e38 * start, project.init(start), start)
+    assert np.isinf(state.bounds)
+    # Equal filters: what is left is the kernel of the same direction on the limit.
+    expected = start / gs.linalg.conv_norm_bound(start)
+    np.testing.assert_allclose(start + found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+def test_one_entry_that_is_not_finite_spoils_its_kernel(value):
+    start = jnp.ones((3, 3, 2, 2)).at[0, 0, 0, 0].set(value)
+    project = project_conv_norm(1.0)
+    found, _ = project.update(jnp.ones_like(start), project.init(start), start)
+    assert np.all(np.isnan(found))
+
+
 def test_matrices_and_vectors_pass():
     params = {"matrix": 9 * jnp.eye(3), "bias": 9 * jnp.ones(3)}
     project = project_conv_norm(1.0)
@@ -118,6 +136,8 @@ def test_it_holds_the_layer_of_flax_under_adamw():
         ({"maximum": -1.0}, "`maximum` must"),
         ({"maximum": float("nan")}, "`maximum` must"),
         ({"maximum": 1.0, "strides": 0}, "`strides` must"),
+        ({"maximum": 1.0, "strides": (0, 1)}, "`strides` must .* got 0"),
+        ({"maximum": 1.0, "strides": "11"}, "`strides` must .* got '1'"),
         ({"maximum": 1.0, "oversampling": 1}, "`oversampling` must"),
     ],
 )
