@@ -13,7 +13,12 @@ domains of five variants. The second is how the gradient of the task lies to tha
 reversed domain losses at the features of each stage, the mean cosine over training:
 below 0 each undoes the other.
 
-RESULTS
+What came out, in fog: no variant is told from another. Read without labels, the median
+accuracy is 0.683 of the source alone, 0.639 with the reversal, 0.633 with context too,
+0.664 with that detached, and 0.694 without reversal, where the seeds of one variant lie
+0.23 to 0.26 apart; on clear digits all have 0.96 or 0.97. The two gradients are at
+right angles, their cosines within 0.01 of 0 at every stage. What detaching removes from
+the stages' gradient, 0.22 of its norm, is the branch through the context to 2.8e-7.
 
 What differs: their detector has regions and boxes, ours one vector for an image. Their
 third loss and that of the instances have γ = 5, as here. The strength of the reversal

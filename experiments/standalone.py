@@ -91,7 +91,7 @@ STANDALONE: dict[str, Standalone] = {
         run_domain_adaptation,
         summary="foggy digits read without labels: gradients reversed and detached",
         data="digits, MNIST",
-        duration="4 min",
+        duration="7 min",
         paper="Shen et al. 2019",
     ),
     "gradient_flow_encoding": Standalone(

@@ -143,7 +143,7 @@ def test_prints_its_tables(splits, capsys, monkeypatch):
     del splits
     monkeypatch.setattr(shared_filters, "PUBLISHED", shared_filters.PUBLISHED[:1])
     tiny = ["--side", "8", "--stages", "1", "--features", "2", "--blocks", "2"]
-    tiny += ["--batch", "4"]
+    tiny += ["--train-blocks", "2", "--batch", "4"]
     assert main(["shared_filters", *tiny, "--passes", "1", "--draws", "1"]) == 0
     printed = capsys.readouterr().out
     assert "21,328,292" in printed
