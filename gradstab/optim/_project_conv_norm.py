@@ -19,7 +19,7 @@ class ProjectConvNormState(NamedTuple):
     Attributes:
         bounds: a tree like the parameters: the bound on the norm that the last update
             led to, before it was cut, infinite where that overflows; 0 for what is no
-        kernel.
+            kernel.
     """
 
     bounds: Any
