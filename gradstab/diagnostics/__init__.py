@@ -14,6 +14,7 @@ from ._gradient_conflict import (
     gradient_conflict as gradient_conflict,
 )
 from ._gradient_norms import gradient_norms as gradient_norms
+from ._jacobian_penalty import jacobian_penalty as jacobian_penalty
 from ._jacobian_spectrum import (
     JacobianSpectrum as JacobianSpectrum,
     jacobian_spectrum as jacobian_spectrum,
@@ -22,7 +23,9 @@ from ._lyapunov_exponents import (
     LyapunovExponents as LyapunovExponents,
     lyapunov_exponents as lyapunov_exponents,
 )
+from ._lyapunov_penalty import lyapunov_penalty as lyapunov_penalty
 from ._measure import Measurement as Measurement
+from ._monitor import Monitor as Monitor, MonitorState as MonitorState
 from ._reach import Reach as Reach, reach as reach
 from ._recurrence_measurement import (
     Gate as Gate,

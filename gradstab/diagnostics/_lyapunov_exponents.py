@@ -118,10 +118,9 @@ def lyapunov_exponents(
     """
     if (inputs is None) == (steps is None):
         raise ValueError("Give either `inputs` or `steps`, and not both.")
-    if steps is None:
-        steps = jax.tree.leaves(inputs)[0].shape[0]
-    check_integer("steps", steps, 1)
-    check_integer("burn_in", burn_in, 0, steps - 1)
+    length = jax.tree.leaves(inputs)[0].shape[0] if steps is None else steps
+    check_integer("steps", length, 1)
+    check_integer("burn_in", burn_in, 0, length - 1)
     check_integer("orthonormalize_every", orthonormalize_every, 1)
     check_positive("duration", duration)
     advance, state = flat_step(step, carry)
@@ -129,9 +128,9 @@ def lyapunov_exponents(
     check_integer("count", count, 1, state.size)
     key = jax.random.key(0) if key is None else key
     start = jax.random.normal(key, (state.size, count), state.dtype)
-    times = jnp.arange(steps)
+    times = jnp.arange(length)
     is_last = (times + 1) % orthonormalize_every == 0
-    is_last |= (times == steps - 1) | (times == burn_in - 1)
+    is_last |= (times == length - 1) | (times == burn_in - 1)
 
     def body(moving: tuple[Array, Array], here: Any) -> tuple[Any, Array]:
         state, tangents = moving
@@ -186,6 +185,6 @@ def _standard_error(
     means = sums / jnp.where(used, time, 1)[:, None]
     number = jnp.sum(used).astype(growth.dtype)
     mean = jnp.sum(sums, axis=0) / jnp.where(total > 0, total, 1)
-    deviation = jnp.where(used[:, None], means - mean, 0)
+    deviation = jnp.where(used[:, None], means - mean[None], 0)
     variance = jnp.sum(deviation**2, axis=0) / jnp.maximum(number - 1, 1)
     return jnp.where(number > 1, jnp.sqrt(variance / number), jnp.inf)

@@ -66,8 +66,9 @@ def measure(
     measured = []
     for name, call in zip(names_of(runs), runs, strict=True):
         key, own = jax.random.split(key)
-        module = modules[call.path]
-        one = recurrence(module.cell if is_rnn(module) else module, call.left)
+        module: Any = modules[call.path]
+        cell = module.cell if is_rnn(module) else module
+        one = recurrence(cell, call.left)
         measured.append(measure_recurrence(name, one, call.gradient, own, extent))
     return Measurement(
         loss=value,

@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool
 
 from gradstab.diagnostics._gates import Gating, gating, spy_on_gates
+from gradstab.diagnostics._probed_rnn import SEQUENCES, is_rnn
 from gradstab.nn import RecurrentCell, materialize
 
 
@@ -79,3 +82,40 @@ def recurrence(cell: Any, seen: dict[str, Any]) -> Recurrence:
         known,
         None if known is None else gates,
     )
+
+
+def recurrence_of(rnn: Any, inputs: Array, sequences: int = SEQUENCES) -> Recurrence:
+    """Makes a pure step of a recurrent layer, from its zero carry.
+
+    Args:
+        rnn: an `nnx.RNN` or a `gradstab.nn.RNN`, to which gradients flow.
+        inputs: (batch, time, ...), as the layer takes them, time first if it says so.
+        sequences: how many of them are followed.
+
+    Returns:
+        The recurrence, in the order of its run.
+
+    Raises:
+        ValueError: if it is no such layer, or `inputs` have no axes of batch and time.
+    """
+    if not is_rnn(rnn):
+        raise ValueError(
+            "`rnn` must be an `nnx.RNN` or a `gradstab.nn.RNN`, got "
+            f"{type(rnn).__name__}."
+        )
+    if inputs.ndim != 2 + rnn.cell.num_feature_axes:
+        raise ValueError(
+            "`inputs` must have axes of batch, time and features, got shape "
+            f"{inputs.shape}."
+        )
+    if rnn.time_major:
+        inputs = jnp.moveaxis(inputs, 0, 1)
+    inputs = inputs[:sequences]
+    if rnn.reverse:
+        inputs = jnp.flip(inputs, 1)
+    one_step = (inputs.shape[0], *inputs.shape[2:])
+    carry = jax.tree.map(
+        lambda like: jnp.zeros(like.shape, like.dtype),
+        jax.eval_shape(lambda: rnn.cell.initialize_carry(one_step, nnx.Rngs(0))),
+    )
+    return recurrence(rnn.cell, {"inputs": inputs, "carry": carry})

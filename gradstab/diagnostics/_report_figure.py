@@ -1,5 +1,6 @@
 """A report as one figure of six panels."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -7,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gradstab.diagnostics._recurrence_measurement import RecurrenceMeasurement
 from gradstab.diagnostics._summary import LOST, mean_exponents
@@ -28,6 +30,7 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 MOST = len(COLORS)  # recurrences in one panel
+NAMED = 4  # layers at most that have room for their names
 ROWS = 24  # layers or matrices in one panel
 
 
@@ -41,7 +44,7 @@ def report_figure(report: "Report") -> Figure:
         A figure of its own, which no window holds.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 5.6), layout="constrained")
+        figure = Figure(figsize=(10, 6), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(2, 3).ravel()
         found = report.measurement.recurrences[:MOST]
@@ -51,9 +54,8 @@ def report_figure(report: "Report") -> Figure:
         _jacobians(panels[3], found)
         _depth(panels[4], report)
         _last(panels[5], report)
-        figure.suptitle(
-            f"{report.verdict.kind}: {report.verdict.evidence}", fontsize=10
-        )
+        words = f"{report.verdict.kind}: {report.verdict.evidence}"
+        figure.suptitle("\n".join(textwrap.wrap(words, 110)), fontsize=10)
     return figure
 
 
@@ -71,10 +73,11 @@ def _gradients(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
         axes.plot(steps[shown], middle, color=color, label=one.name)
         axes.set_xlim(0, max(len(norms) - 1, 1))
     axes.set_yscale("log")
-    _widen(axes)
-    axes.set_xlabel("time step t")
-    axes.set_ylabel("‖∂L/∂hₜ‖")
-    axes.legend(title="median, 10 to 90 %", title_fontsize=8)
+    ends = [np.nanmedian(np.asarray(one.gradients, float)[-1]) for one in found]
+    _widen(axes, LOST**2 * min(ends, default=0))
+    axes.set_xlabel("time step $t$")
+    axes.set_ylabel(r"$\|\partial L / \partial h_t\|$, median, 10 to 90 %")
+    _legend_below(axes)
     return None
 
 
@@ -94,9 +97,9 @@ def _reach(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
     low, high = axes.get_ylim()
     if high - low < 2:
         axes.set_ylim((low + high) / 2 - 1, (low + high) / 2 + 1)
-    axes.set_xlabel("steps back, T - t")
-    axes.set_ylabel("log₁₀ of ∂h_T/∂hₜ")
-    axes.legend()
+    axes.set_xlabel("steps back, $T - t$")
+    axes.set_ylabel(r"$\log_{10} \|\partial h_T / \partial h_t\|$")
+    _legend_below(axes)
     return None
 
 
@@ -113,7 +116,7 @@ def _exponents(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
     axes.axhline(0, color=GRAY, lw=0.8)
     axes.set_xlabel("number of the exponent")
     axes.set_ylabel("nats a step, ± 2 errors")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return None
 
 
@@ -131,12 +134,12 @@ def _jacobians(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
         axes.plot(steps, radius, "D", color=color, ms=3.5, mfc="white")
     axes.axhline(1, color=GRAY, lw=0.8)
     axes.plot([], [], color=GRAY, alpha=0.5, lw=3, label="singular values")
-    axes.plot([], [], "_", color=GRAY, ms=8, label="their median")
+    axes.plot([], [], "_", color=GRAY, ms=8, label="median")
     axes.plot([], [], "D", color=GRAY, ms=3.5, mfc="white", label="spectral radius")
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("time step t")
-    axes.set_ylabel("of ∂hₜ₊₁/∂hₜ")
-    axes.legend()
+    axes.set_xlabel("time step $t$")
+    axes.set_ylabel(r"of $\partial h_{t+1} / \partial h_t$")
+    _legend_below(axes)
     return None
 
 
@@ -147,17 +150,20 @@ def _depth(axes: Axes, report: "Report") -> None:
         return _nothing(axes, "no layer outside of a recurrence")
     places = np.arange(1, len(depth.names) + 1)
     for values, marker, color, label in (
-        (depth.gradients, "o", COLORS[0], "‖∂L/∂output‖"),
-        (depth.activations, "s", COLORS[4], "rms of the output"),
+        (depth.gradients, "o", COLORS[0], r"$\|\partial L / \partial a\|$"),
+        (depth.activations, "s", COLORS[4], "rms of the output $a$"),
     ):
         values = np.asarray(values, float)
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         axes.plot(places, values, "-", marker=marker, ms=3, color=color, label=label)
     axes.set_yscale("log")
-    _widen(axes)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _widen(axes, 0)
+    axes.set_xlim(0.5, len(places) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("layer, in the order of the calls")
-    axes.legend()
+    if len(places) <= NAMED:
+        axes.set_xticks(places, depth.names)
+    _legend_below(axes)
     return None
 
 
@@ -178,8 +184,8 @@ def _last(axes: Axes, report: "Report") -> None:
         return _nothing(axes, "no gate, no constraint")
     for one, color in zip(found, COLORS, strict=False):
         axes.plot(np.median(np.asarray(one.states, float), axis=0), color=color)
-    axes.set_xlabel("time step t")
-    axes.set_ylabel("root mean square of hₜ")
+    axes.set_xlabel("time step $t$")
+    axes.set_ylabel("root mean square of $h_t$")
     axes.set_ylim(bottom=0)
     return None
 
@@ -199,7 +205,7 @@ def _gates(axes: Axes, gates: list[tuple[str, Any]]) -> None:
     axes.set_ylim(-0.6, len(gates) - 0.4)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of units and steps")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    _legend_below(axes)
 
 
 def _constraints(axes: Axes, report: "Report") -> None:
@@ -223,10 +229,21 @@ def _nothing(axes: Axes, words: str) -> None:
     axes.set_axis_off()
 
 
-def _widen(axes: Axes) -> None:
-    """Shows at least two decades, and at most what float32 can tell from 0."""
+def _legend_below(axes: Axes) -> None:
+    """Puts a legend where no curve is."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=3,
+        handlelength=1.5,
+        columnspacing=1,
+    )
+
+
+def _widen(axes: Axes, floor: float) -> None:
+    """Shows at least two decades, and nothing below a floor."""
     low, high = axes.get_ylim()
     if high / low < 100:
         middle = (high * low) ** 0.5
         low, high = middle / 10, middle * 10
-    axes.set_ylim(max(low, high * LOST**2), high)
+    axes.set_ylim(max(low, floor), high)

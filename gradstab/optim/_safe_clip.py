@@ -21,6 +21,7 @@ class SafeClipByGlobalNormState(NamedTuple):
         norm: the norm of the last updates before they were clipped: NaN if one of them
             was not finite, infinite if it is too large for its dtype.
         clipped: how many updates were clipped.
+        updates: how many updates there were.
         faulty: how many updates were not finite, all in all.
         consecutive: how many of them came last, one after another.
         stopped: with `skip`, whether they became too many; it stays so.
@@ -28,6 +29,7 @@ class SafeClipByGlobalNormState(NamedTuple):
 
     norm: Float[Array, ""]
     clipped: Int[Array, ""]
+    updates: Int[Array, ""]
     faulty: Int[Array, ""]
     consecutive: Int[Array, ""]
     stopped: Bool[Array, ""]
@@ -86,6 +88,7 @@ def safe_clip_by_global_norm(
         return SafeClipByGlobalNormState(
             norm=jnp.zeros((), _norm_dtype(leaves)),
             clipped=jnp.zeros((), jnp.int32),
+            updates=jnp.zeros((), jnp.int32),
             faulty=jnp.zeros((), jnp.int32),
             consecutive=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), bool),
@@ -124,6 +127,7 @@ def safe_clip_by_global_norm(
         return tree.unflatten(leaves), SafeClipByGlobalNormState(
             norm=jnp.where(is_finite, _shifted(length, exponent), jnp.nan),
             clipped=state.clipped + jnp.int32(is_over & ~is_dropped),
+            updates=state.updates + 1,
             faulty=state.faulty + jnp.int32(~is_finite),
             consecutive=consecutive,
             stopped=stopped,
