@@ -53,7 +53,7 @@ class LyapunovExponents:
         whole = jnp.sum(sums >= 0)
         last = jnp.minimum(whole, self.values.size - 1)
         above = jnp.where(whole > 0, sums[jnp.maximum(whole - 1, 0)], 0)
-        dimension = whole + above / jnp.abs(self.values[last])
+        dimension = whole.astype(sums.dtype) + above / jnp.abs(self.values[last])
         return jnp.where(whole < self.values.size, dimension, jnp.nan)
 
 
