@@ -58,17 +58,17 @@ def recurrence(cell: Any, seen: dict[str, Any]) -> Recurrence:
     def prepare(inputs: Any) -> Any:
         if not ours:
             return inputs
-        projected = nnx.merge(graph, state).project(inputs)
+        projected = nnx.merge(graph, state, copy=True).project(inputs)
         return projected if drawn is None else (projected, drawn)
 
     def step(carry: Any, here: Any) -> Any:
-        return advance(nnx.merge(graph, state), carry, here)
+        return advance(nnx.merge(graph, state, copy=True), carry, here)
 
     known = gating(cell)
 
     def gates(carry: Any, here: Any) -> dict[str, Array]:
         assert known is not None
-        copy = nnx.merge(graph, state)
+        copy = nnx.merge(graph, state, copy=True)
         values = spy_on_gates(copy)
         advance(copy, carry, here)
         return dict(zip(known.names, values, strict=True))

@@ -63,18 +63,20 @@ def _gradients(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
     axes.set_title("Gradient over time")
     if not found:
         return _nothing(axes, "no recurrence")
+    floors = []
     for one, color in zip(found, COLORS, strict=False):
         norms = np.asarray(one.gradients, float)
         norms = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
         steps = np.arange(len(norms))
         shown = ~np.isnan(norms).all(axis=1)
-        low, middle, high = np.nanquantile(norms[shown], (0.1, 0.5, 0.9), axis=1)
-        axes.fill_between(steps[shown], low, high, color=color, alpha=0.2, lw=0)
-        axes.plot(steps[shown], middle, color=color, label=one.name)
+        bands = np.full((3, len(norms)), np.nan)
+        bands[:, shown] = np.nanquantile(norms[shown], (0.1, 0.5, 0.9), axis=1)
+        axes.fill_between(steps, bands[0], bands[2], color=color, alpha=0.2, lw=0)
+        axes.plot(steps, bands[1], color=color, label=one.name)
         axes.set_xlim(0, max(len(norms) - 1, 1))
+        floors.append(np.nan_to_num(bands[1, -1]))
     axes.set_yscale("log")
-    ends = [np.nanmedian(np.asarray(one.gradients, float)[-1]) for one in found]
-    _widen(axes, LOST**2 * min(ends, default=0))
+    _widen(axes, LOST**2 * min(floors))
     axes.set_xlabel("time step $t$")
     axes.set_ylabel(r"$\|\partial L / \partial h_t\|$, median, 10 to 90 %")
     _legend_below(axes)
@@ -243,6 +245,8 @@ def _legend_below(axes: Axes) -> None:
 def _widen(axes: Axes, floor: float) -> None:
     """Shows at least two decades, and nothing below a floor."""
     low, high = axes.get_ylim()
+    if not 0 < low < high:  # nothing is drawn
+        low, high = 0.1, 10
     if high / low < 100:
         middle = (high * low) ** 0.5
         low, high = middle / 10, middle * 10

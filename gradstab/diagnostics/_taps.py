@@ -155,16 +155,17 @@ def root_mean_square(x: Array) -> Float[Array, ""]:
     return trailing_norm(x, 0) / max(x.size, 1) ** 0.5
 
 
-class _Counter:
-    """Counts the calls of a model; static, told from others by identity."""
+class _Tracker:
+    """What the tapped modules of a model share; static, told by identity."""
 
     def __init__(self) -> None:
         self.next = itertools.count().__next__
+        self.running: set[Path] = set()
 
 
 def _tap(tapped: Mapping[Path, Any], slots: Mapping[Path, list[Array]]) -> None:
     """Puts a class that measures in the place of each module's own."""
-    counter = _Counter()
+    tracker = _Tracker()
     for path, module in tapped.items():
         measure = _measure_layer
         if is_rnn(module):
@@ -172,7 +173,8 @@ def _tap(tapped: Mapping[Path, Any], slots: Mapping[Path, list[Array]]) -> None:
         elif _is_cell(module):
             measure = _measure_cell
         object.__setattr__(module, "__class__", _tapped_class(type(module), measure))
-        module._tap_counter = counter
+        module._tap_tracker = tracker
+        module._tap_path = path
         module._tap_slots = nnx.List([_Slot(x) for x in slots.get(path, ())])
         module._tap_records = nnx.List([])
 
@@ -182,7 +184,16 @@ def _tapped_class(kind: type, measure: Callable[..., Any]) -> type:
     """Derives a class whose calls are measured and which passes for its base."""
 
     def __call__(self, *args, **options):
-        return measure(self, functools.partial(kind.__call__, self), *args, **options)
+        running = self._tap_tracker.running
+        # A module that calls a view of itself, its matrices built, is called once.
+        if self._tap_path in running:
+            return kind.__call__(self, *args, **options)
+        running.add(self._tap_path)
+        try:
+            call = functools.partial(kind.__call__, self)
+            return measure(self, call, *args, **options)
+        finally:
+            running.remove(self._tap_path)
 
     names = {"__call__": __call__, "__module__": kind.__module__}
     return type(kind.__name__, (kind,), names)
@@ -228,7 +239,7 @@ def _next_slot(module: Any, shape: tuple[int, ...]) -> Array:
 def _leave(module: Any, left: dict[str, Any]) -> bool:
     """Stores what a call has seen, if its module can be written to where it runs."""
     try:
-        module._tap_records.append(_Record(left, order=module._tap_counter.next()))
+        module._tap_records.append(_Record(left, order=module._tap_tracker.next()))
     except TraceContextError:
         return False
     return True
