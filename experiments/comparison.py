@@ -123,7 +123,8 @@ def compare(
                 trainings[method] = train(task, method, settings, directory, advance)
             except NonFiniteLossError:
                 path = directory.checkpoints(task.name, method)
-                found = diagnose(task, method, settings, path)
+                reports = directory.path / "diagnosis"
+                found = diagnose(task, method, settings, path, reports)
                 write_json(directory.path / "diagnosis.json", {"methods": [found]})
                 raise
     summaries: dict[MethodName, Summary] = {

@@ -30,7 +30,10 @@ class DiagnoseSettings:
 
 
 def run_diagnosis(settings: DiagnoseSettings) -> None:
-    """Rebuilds the models of a run, prints their gradients, writes `diagnosis.json`.
+    """Rebuilds the models of a run and says what their gradients do.
+
+    It prints verdicts and tables, and writes `diagnosis.json` and, in `diagnosis`, the
+    report on each network.
 
     Args:
         settings: they have no problems.
@@ -41,10 +44,11 @@ def run_diagnosis(settings: DiagnoseSettings) -> None:
     experiment, chosen = read_run(settings.run, settings.data_dir)
     task = experiment.task(chosen)
     folder = settings.run / "checkpoints" / task.name
+    reports = settings.run / "diagnosis"
     found = [
         one
         for method in chosen.methods
-        if (one := diagnose(task, method, chosen, folder / method))
+        if (one := diagnose(task, method, chosen, folder / method, reports))
     ]
     if not found:
         raise SettingsError(f"{settings.run} has saved no model yet.")
@@ -53,3 +57,4 @@ def run_diagnosis(settings: DiagnoseSettings) -> None:
     for one in found:
         print_diagnosis(one)
     print("diagnosis:", file)
+    print("reports:", reports)

@@ -1,25 +1,34 @@
 """What the gradients of a saved state do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
+import gradstab as gs
 from experiments.checkpoints import Checkpoints
-from experiments.evaluation import Evaluator
+from experiments.evaluation import Evaluator, first_sequences
 from experiments.learner import Learner
 from experiments.methods import METHODS
+from experiments.sequence_model import SequenceModel
 from experiments.settings import MethodName, TrainingSettings
 from experiments.state import State
 from experiments.table import print_table
-from experiments.task import Task
+from experiments.task import Batch, Task
 
 MOMENTS = 5  # time steps at which the gradient is printed
 
 
 def diagnose(
-    task: Task, method: MethodName, settings: TrainingSettings, checkpoints: Path
+    task: Task,
+    method: MethodName,
+    settings: TrainingSettings,
+    checkpoints: Path,
+    reports: Path,
 ) -> dict[str, Any] | None:
     """Reads the newest sound state of a training and measures its gradients.
 
@@ -28,6 +37,7 @@ def diagnose(
         method: what learned it.
         settings: see the class.
         checkpoints: the directory of its checkpoints, which is only read.
+        reports: where a folder for each seed gets the report on its network.
 
     Returns:
         Numbers fit for JSON, a list of one for each seed where they differ; None if no
@@ -41,13 +51,47 @@ def diagnose(
         step, state, notes = saved.restore(start)
     if not notes:
         return None
+    found = report(task, learner.present_models(state), state.optimizer)
+    for seed, one in zip(settings.seeds, found, strict=True):
+        one.save(reports / task.name / method / f"seed{seed}")
     return {
         "task": task.name,
         "method": method,
         "seeds": list(settings.seeds),
         "step": step,
+        "verdicts": [one.verdict.sentence for one in found],
         **examine(learner.evaluator, state, step),
     }
+
+
+def report(
+    task: Task, models: Sequence[SequenceModel], optimizers: Any
+) -> list[gs.diagnostics.Report]:
+    """Diagnoses the network of each seed on validation sequences.
+
+    Args:
+        task: what was learned.
+        models: a network for each seed.
+        optimizers: the states of their optimizers, stacked.
+
+    Returns:
+        A report for each.
+    """
+
+    def loss(model: SequenceModel, batch: Batch) -> Float[Array, ""]:
+        inputs, targets = batch
+        return jnp.mean(task.losses(model(inputs), targets))
+
+    batch = first_sequences(task.validation)
+    return [
+        gs.diagnostics.diagnose(
+            model,
+            batch,
+            loss,
+            opt_state=jax.tree.map(lambda leaf, at=place: leaf[at], optimizers),
+        )
+        for place, model in enumerate(models)
+    ]
 
 
 def examine(evaluator: Evaluator, state: State, step: int) -> dict[str, Any]:
@@ -76,6 +120,8 @@ def print_diagnosis(found: Mapping[str, Any]) -> None:
     seeds = [f"seed {seed}" for seed in found["seeds"]]
     title = METHODS[found["method"]].title
     print(f"{title} on {found['task']} after {found['step']:,} steps")
+    for seed, verdict in zip(seeds, found["verdicts"], strict=True):
+        print(f"{seed}: {verdict}")
     profile = found["gradient_over_time"]
     last = len(profile[0]) - 1
     moments = sorted({round(last * part / (MOMENTS - 1)) for part in range(MOMENTS)})

@@ -81,7 +81,7 @@ class Evaluator:
             best_score=jnp.where(better, score, state.best_score),
             best_step=jnp.where(better, steps, state.best_step),
         )
-        profiled = _profiled(validation)
+        profiled = first_sequences(validation)
         profile = self._network.gradient_over_time(params, fixed, profiled)
         return kept, score, profile
 
@@ -89,7 +89,7 @@ class Evaluator:
         self, state: State, validation: Batch
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         gradient = jax.grad(self._network.loss)(
-            state.params, state.fixed, _profiled(validation)
+            state.params, state.fixed, first_sequences(validation)
         )
         return _norms_by_path(state.params), _norms_by_path(gradient)
 
@@ -97,7 +97,8 @@ class Evaluator:
         return self._network.score(state.best_params, state.best_fixed, test)
 
 
-def _profiled(batch: Batch) -> Batch:
+def first_sequences(batch: Batch) -> Batch:
+    """Selects the sequences whose gradients are measured."""
     return jax.tree.map(lambda x: x[:PROFILED_SEQUENCES], batch)
 
 

@@ -81,11 +81,19 @@ class Learner:
 
     def models(self, state: State) -> list[SequenceModel]:
         """Builds the best model of each seed."""
-        merged = self._network.model(state.best_params, state.best_fixed)
+        return self._each(state.best_params, state.best_fixed)
+
+    def present_models(self, state: State) -> list[SequenceModel]:
+        """Builds the model of each seed as it is now."""
+        return self._each(state.params, state.fixed)
+
+    def _each(self, params: Any, fixed: Any) -> list[SequenceModel]:
+        merged = self._network.model(params, fixed)
         merged.eval()
+        count = jax.tree.leaves(params)[0].shape[0]
         return [
             jax.tree.map(lambda leaf, at=place: leaf[at], merged)
-            for place in range(state.best_step.shape[0])
+            for place in range(count)
         ]
 
     def _optimizer(self, rates: dict[str, Any]) -> optax.GradientTransformation:

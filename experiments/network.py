@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 import gradstab as gs
 from experiments.cells import symmetric_uniform
-from experiments.gradient_profile import gradient_profile
 from experiments.methods import METHODS
 from experiments.sequence_model import SequenceModel
 from experiments.settings import USERS, MethodName, TrainingSettings
@@ -83,13 +82,15 @@ class Network:
         self, params: Any, fixed: Any, batch: Batch
     ) -> Float[Array, " time"]:
         """‖∂L/∂h_t‖, the mean over some sequences."""
-        inputs, targets = batch
-        model = gs.nn.materialize(self.model(params, fixed))
-        profile = gradient_profile(
-            model.rnn.cell,
-            lambda outputs: self._task.losses(model.answer(outputs), targets),
-            model.read(inputs),
-        )
+
+        # No sequence sees another: the gradient of the sum holds that of each.
+        def total(model: SequenceModel, batch: Batch) -> Float[Array, ""]:
+            inputs, targets = batch
+            return jnp.sum(self._task.losses(model(inputs), targets))
+
+        model = self.model(params, fixed)
+        model.eval()
+        profile = gs.diagnostics.gradient_norms(model, batch, total)["rnn"]
         return jnp.mean(profile, axis=1)
 
 

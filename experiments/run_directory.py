@@ -20,6 +20,7 @@ import gradstab as gs
 _CONTENTS = (
     "result.json",
     "diagnosis.json",
+    "diagnosis",
     "metrics.jsonl",
     "run.json",
     "figures",

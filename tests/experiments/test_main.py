@@ -222,6 +222,10 @@ def test_a_diverging_run_is_diagnosed(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "tanh RNN on adding after 0 steps" in printed
     assert "t = 5" in printed
+    assert "seed 0: stable (rnn): over 6 steps" in printed
+    folder = run / "diagnosis" / "adding" / "rnn" / "seed0"
+    assert "spectral radius of a step" in (folder / "report.txt").read_text()
+    assert (folder / "report.png").exists()
 
 
 def test_diagnoses_runs_alone(tmp_path, capsys):
