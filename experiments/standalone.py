@@ -15,6 +15,7 @@ from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
 )
+from experiments.flossing import FlossingSettings, run_flossing
 from experiments.gradient_flow_encoding import (
     GradientFlowEncodingSettings,
     run_gradient_flow_encoding,
@@ -93,6 +94,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits, MNIST",
         duration="7 min",
         paper="Shen et al. 2019",
+    ),
+    "flossing": Standalone(
+        FlossingSettings(),
+        run_flossing,
+        summary="how far back networks learn to look once their exponents are moved",
+        data="generated",
+        duration="5 min",
+        paper="Engelken 2023",
     ),
     "gradient_flow_encoding": Standalone(
         GradientFlowEncodingSettings(),
