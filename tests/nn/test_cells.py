@@ -43,6 +43,7 @@ CELLS: dict[str, Any] = {
     "ENRNNCell": enrnn,
     "SBORNNCell": gs.nn.SBORNNCell,
     "HDetachLSTMCell": gs.nn.HDetachLSTMCell,
+    "LimitCycleCell": gs.nn.LimitCycleCell,
 }
 
 
