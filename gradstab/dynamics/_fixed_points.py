@@ -103,7 +103,10 @@ def fixed_points(
     found = jax.jit(jax.vmap(lambda start: _root(field, start, max_steps)))(starts)
     velocities, jacobians, limits = map(np.asarray, jax.jit(jax.vmap(measure))(found))
     residuals = np.linalg.norm(velocities, axis=-1)
-    is_root = residuals <= limits  # not so for NaN
+    speeds = np.linalg.norm(np.asarray(jax.jit(jax.vmap(field))(starts)), axis=-1)
+    # Far away a field may vanish to its rounding and nothing be known of it.
+    is_known = limits <= eps**0.5 * (1 + np.max(speeds))
+    is_root = is_known & (residuals <= limits)  # not so for NaN
     if not np.any(is_root):
         return []
     roots, residuals = np.asarray(found)[is_root], residuals[is_root]
@@ -162,4 +165,4 @@ def _are_one(
 
     from_one = jax.vmap(speed, (None, 0))
     speeds = jax.jit(lambda x: jax.lax.map(lambda one: from_one(one, x), x))(roots)
-    return np.asarray(speeds) <= np.maximum(limits[:, None], limits[None, :])
+    return np.asarray(speeds) <= np.minimum(limits[:, None], limits[None, :])

@@ -1,5 +1,7 @@
 """A flow and its derivative, to nearly the precision of the state."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -18,7 +20,8 @@ def trajectory(
 ) -> Float[Array, "times n"]:
     """Follows a field from the first of some times to the last.
 
-    Dormand and Prince's pair of orders 8 and 7, with adaptive steps.
+    Tsitouras' pair of orders 5 and 4, whose steps are short enough for its interpolant
+    to be as exact as they are: that of orders 8 and 7 has errors of 1e-3 between its.
 
     Args:
         field: f.
@@ -28,7 +31,8 @@ def trajectory(
     Returns:
         The state at each; NaN where it could not be followed.
     """
-    return _solve(lambda time, state, _: field(state), start, times)
+    solver = extra("diffrax").Tsit5()
+    return _solve(solver, lambda time, state, _: field(state), start, times)
 
 
 def flow_and_tangent(
@@ -37,6 +41,8 @@ def flow_and_tangent(
     r"""Follows a field together with the derivative of its flow.
 
     .. math:: \frac{dM}{dt} = J(h(t)) M, \qquad M(0) = I
+
+    Dormand and Prince's pair of orders 8 and 7, with adaptive steps.
 
     Args:
         field: f.
@@ -53,16 +59,16 @@ def flow_and_tangent(
 
     identity = jnp.eye(start.shape[0], dtype=start.dtype)
     times = jnp.stack([jnp.zeros_like(duration), duration])
-    states, tangents = _solve(both, (start, identity), times)
+    states, tangents = _solve(extra("diffrax").Dopri8(), both, (start, identity), times)
     return states[1], tangents[1]
 
 
-def _solve(field, start, times):
+def _solve(pair: Any, field: Any, start: Any, times: Float[Array, " times"]) -> Any:
     solver = extra("diffrax")
     rtol = error_per_step(times.dtype)
     solution = solver.diffeqsolve(
         solver.ODETerm(field),
-        solver.Dopri8(),
+        pair,
         t0=times[0],
         t1=times[-1],
         dt0=None,
@@ -71,6 +77,7 @@ def _solve(field, start, times):
         stepsize_controller=solver.PIDController(
             rtol, rtol / 100, dtmin=1e-12, force_dtmin=False
         ),
+        adjoint=solver.ForwardMode(),
         max_steps=2**18,
         throw=False,
     )

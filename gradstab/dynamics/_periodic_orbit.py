@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer, check_positive, check_real
 from gradstab.dynamics._flow import error_per_step, flow_and_tangent, trajectory
+from gradstab.dynamics._integrators import RungeKutta
 from gradstab.dynamics._vector_field import (
     State,
     VectorField,
@@ -92,13 +93,14 @@ def periodic_orbit(
     settled = follow(start, settle * shares)[-1] if settle else start
     # Twice the longest period: wherever the first half is left, it comes back.
     path = np.asarray(follow(settled, 2 * max_period * shares))
-    first, lap = _first_return(field, path)
-    places = np.unique(np.linspace(0, lap, _SEGMENTS + 1).astype(int))
+    length = max_period / _SAMPLES
+    first, lap = _first_return(field, path, length)
+    places = np.unique(np.linspace(0, np.floor(lap), _SEGMENTS).astype(int))
     nodes, starts, period, residual = _close(
         field,
-        path[first + places[:-1]],
-        places / lap,
-        lap * max_period / _SAMPLES,
+        path[first + places],
+        np.append(places / lap, 1.0),
+        lap * length,
         _size(path),
     )
     times = np.linspace(0, period, samples + 1)
@@ -118,8 +120,8 @@ def _after(field: VectorField, state: State, duration: Array) -> State:
 
 
 def _first_return(
-    field: VectorField, path: Float[np.ndarray, "times n"]
-) -> tuple[int, int]:
+    field: VectorField, path: Float[np.ndarray, "times n"], length: float
+) -> tuple[int, float]:
     """Finds a place on a path, and how many samples later it is passed again."""
     if not np.all(np.isfinite(path)):
         raise ValueError(
@@ -136,17 +138,26 @@ def _first_return(
     # Where the flow is fast, it crosses the plane across it at a right angle.
     speeds = np.linalg.norm(np.diff(path, axis=0), axis=1)
     first = int(np.argmax(speeds[: len(path) // 2]))
-    heights = (path[first + 1 :] - path[first]) @ np.asarray(field(path[first]))
+    anchor, normal = path[first], np.asarray(field(jnp.asarray(path[first])))
+    heights = (path[first + 1 :] - anchor) @ normal
     (rises,) = np.nonzero((heights[:-1] < 0) & (heights[1:] >= 0))
-    laps = 1 + rises + (-heights[rises] > heights[rises + 1])
-    misses = np.linalg.norm(path[first + laps] - path[first], axis=1)
-    near = misses <= min(2 * np.min(misses, initial=np.inf) + 5e-3 * size, 0.2 * size)
+    misses = np.linalg.norm(path[first + 1 + rises] - anchor, axis=1)
+    # The sample before the section lies up to a step from it.
+    slack = np.max(speeds) + 5e-3 * size
+    near = misses <= min(2 * np.min(misses, initial=np.inf) + slack, size / 5)
     if not np.any(near):
         raise ValueError(
             "`start` settles on no periodic orbit: the flow does not come back; a "
             "longer `settle` or `max_period` may help."
         )
-    return first, int(laps[np.argmax(near)])
+    before = 1 + int(rises[np.argmax(near)])
+    # The rest of the way to the section, to the precision of the path.
+    state, rest = jnp.asarray(path[first + before]), 0.0
+    for _ in range(4):
+        at = RungeKutta(length)(field, state, rest) if rest else state
+        height = float((np.asarray(at) - anchor) @ normal)
+        rest -= height / float(np.asarray(field(at)) @ normal)
+    return first, before + float(np.clip(rest / length, 1e-3, 1))
 
 
 def _close(
@@ -175,8 +186,17 @@ def _close(
 
     start, guess, normal = states[0], period, np.asarray(field(states[0]))
     states = states.astype(np.float64)
-    misses, tangents, velocities = measure(states, period)
-    for _ in range(50):
+    best, since, steps = (states, period, np.inf), 0, 0
+    # Whole steps, though the gaps may widen on the way: near a homoclinic orbit the
+    # solution lies in a curved valley, which steps that only descend creep along.
+    while since < 6 and steps < 60 and 0.2 * guess < period < 5 * guess:
+        misses, tangents, velocities = measure(states, period)
+        residual = float(np.max(np.linalg.norm(misses, axis=1)))
+        if not np.isfinite(residual):
+            break
+        since, steps = since + 1, steps + 1
+        if residual < 0.5 * best[2]:
+            best, since = (states, period, residual), 0
         system = np.zeros((count, n, count * n + 1))
         for k in range(count):
             system[k, :, k * n : (k + 1) * n] = tangents[k]
@@ -187,18 +207,9 @@ def _close(
         section[:n] = normal / np.linalg.norm(normal)
         rows = np.vstack([system.reshape(count * n, -1), section])
         wanted = np.append(misses, (states[0] - start) @ section[:n])
-        step = -np.linalg.lstsq(rows, wanted)[0]
-        for halvings in range(8):
-            part = step / 2**halvings
-            trial = states + part[:-1].reshape(count, n), period + part[-1]
-            if 0.2 * guess < trial[1] < 5 * guess:
-                found = measure(*trial)
-                if np.linalg.norm(found[0]) < np.linalg.norm(misses):
-                    (states, period), (misses, tangents, velocities) = trial, found
-                    break
-        else:
-            break  # rounding, or nothing to be found
-    residual = float(np.max(np.linalg.norm(misses, axis=1)))
+        step = np.linalg.lstsq(rows, -wanted)[0]
+        states, period = states + step[:-1].reshape(count, n), period + step[-1]
+    states, period, residual = best
     limit = 1e3 * error_per_step(jnp.dtype(kind)) * size
     if not (residual <= limit and _size(states) >= 0.1 * size):
         raise ValueError(

@@ -88,6 +88,7 @@ def phase_portrait(
         axes.plot(*curve.T, zorder=4, label=label, **_TRAJECTORY)
     _mark(axes, points, found)
     axes.set(xlim=found[0], ylim=found[1], xlabel=labels[0], ylabel=labels[1])
+    axes.locator_params(nbins=5)
     axes.set_aspect("equal" if _is_square(found) else "auto")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     return figure
@@ -104,9 +105,9 @@ def _draw_speed(
     image = axes.pcolormesh(
         first, second, shown, cmap="Greys_r", shading="gouraud", rasterized=True
     )
-    # The darker half of the scale is for ink.
+    # The dark end of the scale is for ink.
     low, high = float(np.min(shown)), float(np.max(shown))
-    image.set_clim(low - (high - low) - 0.1, high)
+    image.set_clim(low - 0.6 * (high - low) - 0.1, high)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)
     bar.ax.set_ylim(low, high if high > low else low + 0.1)
     bar.set_label(r"speed $\log_{10} \| \mathrm{d}h/\mathrm{d}t \|$", fontsize=11)

@@ -1,5 +1,6 @@
 """What every cell must keep, one table of cells against one of faults."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -44,6 +45,7 @@ CELLS: dict[str, Any] = {
     "SBORNNCell": gs.nn.SBORNNCell,
     "HDetachLSTMCell": gs.nn.HDetachLSTMCell,
     "LimitCycleCell": gs.nn.LimitCycleCell,
+    "GRUODECell": partial(gs.dynamics.GRUODECell, duration=0.2),
 }
 
 
