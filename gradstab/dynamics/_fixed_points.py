@@ -94,22 +94,25 @@ def fixed_points(
     check_integer("max_steps", max_steps, 1)
     eps = float(jnp.finfo(starts.dtype).eps)
 
-    def measure(state: State) -> tuple[State, Float[Array, "n n"], Array]:
+    def measure(state: State) -> tuple[Array, Float[Array, "n n"], Array]:
         velocity, jacobian = field(state), jax.jacfwd(field)(state)
         rounding = 1 + jnp.linalg.norm(jacobian) * jnp.linalg.norm(state)
         limit = 100 * eps * rounding if tolerance is None else tolerance
-        return velocity, jacobian, jnp.asarray(limit, state.dtype)
+        return jnp.linalg.norm(velocity), jacobian, jnp.asarray(limit, state.dtype)
 
-    found = jax.jit(jax.vmap(lambda start: _root(field, start, max_steps)))(starts)
-    velocities, jacobians, limits = map(np.asarray, jax.jit(jax.vmap(measure))(found))
-    residuals = np.linalg.norm(velocities, axis=-1)
-    speeds = np.linalg.norm(np.asarray(jax.jit(jax.vmap(field))(starts)), axis=-1)
+    @jax.jit
+    @jax.vmap
+    def search(start: State) -> tuple[State, Array, Array, Array, Array]:
+        state = _root(field, start, max_steps)
+        return state, *measure(state), jnp.linalg.norm(field(start))
+
+    found, residuals, jacobians, limits, speeds = map(np.asarray, search(starts))
     # Far away a field may vanish to its rounding and nothing be known of it.
     is_known = limits <= eps**0.5 * (1 + np.max(speeds))
     is_root = is_known & (residuals <= limits)  # not so for NaN
     if not np.any(is_root):
         return []
-    roots, residuals = np.asarray(found)[is_root], residuals[is_root]
+    roots, residuals = found[is_root], residuals[is_root]
     jacobians, limits = jacobians[is_root], limits[is_root]
     _, labels = csgraph.connected_components(_are_one(field, roots, limits), False)
     points = []

@@ -34,20 +34,20 @@ def trace(field, start=START, duration=20.0, **options):
 )
 def test_is_the_gradient_of_the_end(integrator):
     field = plane(0.6)
-    found = trace(field, duration=3.0, integrator=integrator, intervals=6)
-    advance = time_step(field, 0.5, integrator=integrator)
-    for place in (0, 2, 5, 6):
+    found = trace(field, duration=3.0, integrator=integrator, intervals=2)
+    advance = time_step(field, 1.5, integrator=integrator)
+    for place in range(3):
         state = found.states[place]
 
         def end(state, place=place):
-            for _ in range(6 - place):
+            for _ in range(2 - place):
                 state = advance(state)
             return jnp.dot(jnp.asarray(COTANGENT), state)
 
         gradient = jax.jit(jax.grad(end))(state)
         np.testing.assert_allclose(found.adjoints[place], gradient, atol=1e-12)
         assert found.norms[place] == pytest.approx(np.linalg.norm(gradient))
-    np.testing.assert_allclose(found.times, np.linspace(0, 3, 7))
+    np.testing.assert_allclose(found.times, np.linspace(0, 3, 3))
 
 
 @pytest.mark.parametrize(

@@ -49,17 +49,20 @@ def test_the_pitchfork_of_one_unit():
 
 
 @pytest.mark.parametrize("make", [plane, lambda angle: gru(rotation(angle, 3.0))])
-def test_the_window_of_cycles_in_a_plane(make):
-    """Saddles and nodes leave the cycle at θ_S; the origin stops repelling at θ_H."""
-    assert math.isclose(HOPF, 0.841069, abs_tol=5e-7)
-    assert math.isclose(math.pi / HOPF, 3.7352, abs_tol=5e-5)
+def test_saddles_and_nodes_leave_the_cycle_of_a_plane(make):
+    """At θ_S = 0.147822 = π / 21.2525."""
     assert kinds(make(0.147822 + 2e-6)) == ["unstable focus"]
     below = kinds(make(0.147822 - 2e-6))
     assert (below.count("saddle"), below.count("stable node")) == (4, 4)
-    assert kinds(make(HOPF - 1e-4), 5) == ["unstable focus"]
-    assert kinds(make(HOPF + 1e-4), 5) == ["stable focus"]
-    (at,) = fixed_points(make(HOPF), grid_points(SQUARE, 5))
-    assert at.kind == "center"
+
+
+def test_the_origin_of_a_plane_stops_repelling():
+    """At θ_H = arccos(1 / 1.5) = 0.841069 = π / 3.7352."""
+    assert math.isclose(HOPF, 0.841069, abs_tol=5e-7)
+    assert math.isclose(math.pi / HOPF, 3.7352, abs_tol=5e-5)
+    assert kinds(plane(HOPF - 1e-4), 5) == ["unstable focus"]
+    assert kinds(plane(HOPF), 5) == ["center"]
+    assert kinds(plane(HOPF + 1e-4), 5) == ["stable focus"]
 
 
 def test_the_period_at_the_birth_of_a_cycle():
@@ -70,9 +73,9 @@ def test_the_period_at_the_birth_of_a_cycle():
 
 
 def test_fixed_points_beside_a_homoclinic_orbit():
-    for delta in (HOMOCLINIC - 1e-2, HOMOCLINIC, HOMOCLINIC + 1e-2):
-        assert kinds(homoclinic(delta)) == ["stable node", "saddle", "unstable focus"]
     points = fixed_points(homoclinic(HOMOCLINIC), grid_points(SQUARE, 15))
+    assert [p.kind for p in points] == ["stable node", "saddle", "unstable focus"]
+    assert [p.kind for p in points] == kinds(homoclinic(HOMOCLINIC + 1e-2))
     expected = [(-0.9996, -0.8241), (-0.9251, -0.2424), (-0.0729, -0.0078)]
     np.testing.assert_allclose([p.state for p in points], expected, atol=5e-5)
     values = points[1].eigenvalues

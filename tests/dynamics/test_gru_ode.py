@@ -61,9 +61,8 @@ def test_one_step_of_euler_is_the_discrete_unit(reset_after, dtype):
         np.testing.assert_allclose(found, twin(h, x)[0], atol=limit)
 
 
-@pytest.mark.parametrize("integrator", [Euler(), Tsitouras()])
-def test_the_sequence_layers_take_it(integrator):
-    cell = make(integrator=integrator, duration=0.3)
+def test_the_sequence_layers_take_it():
+    cell = make(duration=0.3)
     inputs = jax.random.normal(jax.random.key(0), (2, 5, 3))
 
     @jax.jit
