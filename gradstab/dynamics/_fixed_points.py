@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
-from scipy.sparse import csgraph
 
 from gradstab._checks import check_integer, check_positive
 from gradstab.dynamics._extras import extra
@@ -114,7 +113,8 @@ def fixed_points(
         return []
     roots, residuals = found[is_root], residuals[is_root]
     jacobians, limits = jacobians[is_root], limits[is_root]
-    _, labels = csgraph.connected_components(_are_one(field, roots, limits), False)
+    graph = extra("scipy.sparse.csgraph")
+    _, labels = graph.connected_components(_are_one(field, roots, limits), False)
     points = []
     for label in range(max(labels) + 1):
         (members,) = np.nonzero(labels == label)
@@ -126,7 +126,7 @@ def fixed_points(
             FixedPoint(
                 state=roots[middle],
                 kind=stability(values, eps**0.5),
-                eigenvalues=values[np.lexsort((-values.imag, -values.real))],
+                eigenvalues=values[np.lexsort((-np.imag(values), -np.real(values)))],
                 residual=float(residuals[middle]),
                 spread=2 * float(np.max(distances)),
             )

@@ -95,7 +95,7 @@ def _eigenvalues_of_product(
                 block = block @ factor[low:high, low:high]
             values.append(np.linalg.eigvals(block))
         values = np.concatenate(values).astype(complex)
-        values = values[np.lexsort((values.imag, values.real, -np.abs(values)))]
+        values = values[np.lexsort((np.imag(values), np.real(values), -np.abs(values)))]
         if np.all(np.abs(values - before) <= 1e-13 * np.abs(values)):
             break
     return values

@@ -2,8 +2,8 @@
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from gradstab._checks import check_integer
 from gradstab.dynamics._extras import extra

@@ -1,6 +1,8 @@
 """The closed orbit that a flow settles on."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from gradstab.dynamics._vector_field import (
 
 _SAMPLES = 8192  # of the search for a return, within `max_period`
 _SEGMENTS = 16
+Shoot = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,27 +99,42 @@ def periodic_orbit(
     length = max_period / _SAMPLES
     first, lap = _first_return(field, path, length)
     places = np.unique(np.linspace(0, np.floor(lap), _SEGMENTS).astype(int))
+    nodes, shares = path[first + places], np.append(places / lap, 1.0)
+    shoot = _shooter(field, start.dtype)
+    normal = np.asarray(field(jnp.asarray(nodes[0])))
     nodes, starts, period, residual = _close(
-        field,
-        path[first + places],
-        np.append(places / lap, 1.0),
-        lap * length,
-        _size(path),
+        shoot, nodes, shares, lap * length, normal, _size(path)
     )
     times = np.linspace(0, period, samples + 1)
     # Each from the node before it: a whole lap would magnify the error of its start.
     last = np.searchsorted(starts, times, side="right") - 1
-    since = jnp.asarray(times - starts[last], start.dtype)
-    states = jax.jit(
-        lambda *pairs: jax.lax.map(lambda pair: _after(field, *pair), pairs)
-    )(nodes[last], since)
-    return PeriodicOrbit(
-        states[0], period, residual, jnp.asarray(times, start.dtype), states
-    )
+    states, lengths = nodes[last], times - starts[last]
+    # As many at once as there are segments, for which the program is compiled.
+    spare = -len(times) % len(places)
+    states = np.pad(states, ((0, spare), (0, 0))).reshape(-1, *path[places].shape)
+    lengths = np.pad(lengths, (0, spare)).reshape(-1, len(places))
+    ends = [shoot(*batch)[0] for batch in zip(states, lengths, strict=True)]
+    found = jnp.asarray(np.concatenate(ends)[: len(times)], start.dtype)
+    times = jnp.asarray(times, start.dtype)
+    return PeriodicOrbit(found[0], period, residual, times, found)
 
 
-def _after(field: VectorField, state: State, duration: Array) -> State:
-    return trajectory(field, state, jnp.stack([jnp.zeros_like(duration), duration]))[1]
+def _shooter(field: VectorField, kind: Any) -> Shoot:
+    """Compiles where states get in given times, the derivative, and the speed there."""
+
+    @jax.jit
+    def flow(states: Array, lengths: Array) -> tuple[Array, Array, Array]:
+        # One by one: a solver of adaptive steps takes long to compile for a batch.
+        ends, tangents = jax.lax.map(
+            lambda pair: flow_and_tangent(field, *pair), (states, lengths)
+        )
+        return ends, tangents, jax.vmap(field)(ends)
+
+    def shoot(states: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+        found = flow(jnp.asarray(states, kind), jnp.asarray(lengths, kind))
+        return tuple(np.asarray(x, np.float64) for x in found)
+
+    return shoot
 
 
 def _first_return(
@@ -161,36 +179,23 @@ def _first_return(
 
 
 def _close(
-    field: VectorField,
+    shoot: Shoot,
     states: Float[np.ndarray, "segments n"],
     places: Float[np.ndarray, " ends"],
     period: float,
+    normal: Float[np.ndarray, " n"],
     size: float,
-) -> tuple[Array, Float[np.ndarray, " ends"], float, float]:
+) -> tuple[Float[np.ndarray, "ends n"], Float[np.ndarray, " ends"], float, float]:
     """Moves states along a loop, and its period, until each flows into the next."""
     kind, (count, n) = states.dtype, states.shape
-    shares = np.diff(places)
-
-    @jax.jit
-    def flow(states: Array, lengths: Array) -> tuple[Array, Array, Array]:
-        # One by one: a solver of adaptive steps takes long to compile for a batch.
-        ends, tangents = jax.lax.map(
-            lambda pair: flow_and_tangent(field, *pair), (states, lengths)
-        )
-        return ends, tangents, jax.vmap(field)(ends)
-
-    def measure(states: np.ndarray, period: float) -> tuple[np.ndarray, ...]:
-        found = flow(jnp.asarray(states, kind), jnp.asarray(shares * period, kind))
-        ends, tangents, velocities = (np.asarray(x, np.float64) for x in found)
-        return ends - np.roll(states, -1, axis=0), tangents, velocities
-
-    start, guess, normal = states[0], period, np.asarray(field(states[0]))
     states = states.astype(np.float64)
+    start, guess, shares = states[0], period, np.diff(places)
     best, since, steps = (states, period, np.inf), 0, 0
     # Whole steps, though the gaps may widen on the way: near a homoclinic orbit the
     # solution lies in a curved valley, which steps that only descend creep along.
     while since < 6 and steps < 60 and 0.2 * guess < period < 5 * guess:
-        misses, tangents, velocities = measure(states, period)
+        ends, tangents, velocities = shoot(states, shares * period)
+        misses = ends - np.roll(states, -1, axis=0)
         residual = float(np.max(np.linalg.norm(misses, axis=1)))
         if not np.isfinite(residual):
             break
@@ -217,7 +222,7 @@ def _close(
             f"stays open by {residual:.1e}; a longer `settle` may help."
         )
     closed = np.vstack([states, states[:1]])
-    return jnp.asarray(closed, kind), places * period, float(period), residual
+    return closed, places * period, float(period), residual
 
 
 def _size(path: Float[np.ndarray, "times n"]) -> float:

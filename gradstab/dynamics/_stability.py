@@ -31,8 +31,8 @@ def stability(eigenvalues: Complex[np.ndarray, " n"], tolerance: float) -> Kind:
         The name.
     """
     small = tolerance * np.max(np.abs(eigenvalues), initial=0.0)
-    real = eigenvalues.real
-    turns = bool(np.any(np.abs(eigenvalues.imag) > small))
+    real = np.real(eigenvalues)
+    turns = bool(np.any(np.abs(np.imag(eigenvalues)) > small))
     if np.any(np.abs(real) <= small):
         return "center" if turns and len(real) == 2 else "degenerate"
     if np.any(real > 0) and np.any(real < 0):

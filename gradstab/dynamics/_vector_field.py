@@ -1,12 +1,14 @@
 """What is asked of a vector field, a state and a box."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.core import Tracer
 from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from gradstab._checks import check_integer
 
@@ -14,7 +16,7 @@ State = Float[Array, " n"]
 VectorField = Callable[[State], State]
 
 
-def check_state(name: str, state: ArrayLike) -> State:
+def check_state(name: str, state: Any) -> State:
     """Checks that an argument is one state.
 
     Args:
@@ -33,7 +35,7 @@ def check_state(name: str, state: ArrayLike) -> State:
             f"`{name}` must have shape (n,) and dtype float32 or float64, got "
             f"{state.shape} and {state.dtype.name}."
         )
-    if not isinstance(state, jax.core.Tracer) and not jnp.all(jnp.isfinite(state)):
+    if not isinstance(state, Tracer) and not jnp.all(jnp.isfinite(state)):
         raise ValueError(f"`{name}` must be finite, got NaN or infinity.")
     return state
 

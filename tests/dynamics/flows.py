@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,15 @@ def plane(angle):
     return lambda h: -h + jnp.tanh(matrix @ h)
 
 
-def gru(candidate, *, bias=0.0, reset=0.0, reset_bias=0.0, update=0.0, update_bias=0.0):
+def gru(
+    candidate: Any,
+    *,
+    bias: Any = 0.0,
+    reset: Any = 0.0,
+    reset_bias: Any = 0.0,
+    update: Any = 0.0,
+    update_bias: Any = 0.0,
+):
     """A GRU without input, with its reset inside the product."""
     n = len(candidate)
     cell = GRUODECell(1, n, param_dtype=jnp.float64, rngs=nnx.Rngs(0))

@@ -30,7 +30,7 @@ def test_shows_nullclines_fixed_points_and_trajectories():
     assert axes.get_xlabel() == "$h_1$"
     assert axes.get_xlim() == (-2.0, 2.0)
     (saddle,) = [line for line in axes.lines if line.get_label() == "saddle"]
-    np.testing.assert_allclose(saddle.get_xydata(), [[0, 0]], atol=1e-12)
+    np.testing.assert_allclose(np.asarray(saddle.get_xydata()), [[0, 0]], atol=1e-12)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=50)
     assert image.getvalue().startswith(b"\x89PNG")

@@ -18,6 +18,7 @@ def test_turns_each_plane_and_leaves_the_rest(dtype):
     np.testing.assert_allclose(matrix, expected, rtol=2e-6)
 
 
+@pytest.mark.error_text
 @pytest.mark.parametrize("interval", [1.0, (1.0,), (2.0, 1.0), (0.0, np.nan)])
 def test_refuses_what_is_no_interval(interval):
     with pytest.raises(ValueError, match="`angles` must"):
