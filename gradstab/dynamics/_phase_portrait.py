@@ -44,7 +44,7 @@ def phase_portrait(
     """Draws a planar flow dh/dt = f(h): where it goes, how fast, and where it rests.
 
     Stream lines over the speed ‖f‖ on a logarithmic gray scale, dark where the flow is
-    slow; the nullclines of both components; the fixed points, filled where they
+    slow, and the slowest half percent alike; the nullclines of both components; the fixed points, filled where they
     attract, with a round marker for nodes, a square one for foci and a cross for
     saddles; and any trajectories, such as `periodic_orbit(...).states`. Needs
     matplotlib, of the extra `dynamics`.
@@ -74,7 +74,7 @@ def phase_portrait(
             )
     if points is None:
         points = fixed_points(field, grid_points(found, 15))
-    figure = extra("matplotlib.figure").Figure(figsize=(5.6, 4.4), layout="constrained")
+    figure = extra("matplotlib.figure").Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     _draw_speed(figure, axes, field, found, resolution)
     for index, lines in enumerate(nullclines(field, found, resolution=resolution)):
@@ -87,10 +87,13 @@ def phase_portrait(
         label = "trajectory" if index == 0 else None
         axes.plot(*curve.T, zorder=4, label=label, **_TRAJECTORY)
     _mark(axes, points, found)
-    axes.set(xlim=found[0], ylim=found[1], xlabel=labels[0], ylabel=labels[1])
+    axes.set(xlim=found[0], ylim=found[1])
+    axes.set_xlabel(labels[0], fontsize=14)
+    axes.set_ylabel(labels[1], fontsize=14)
+    axes.tick_params(labelsize=11)
     axes.locator_params(nbins=5)
     axes.set_aspect("equal" if _is_square(found) else "auto")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=11)
     return figure
 
 
@@ -99,8 +102,9 @@ def _draw_speed(
 ) -> None:
     first, second, velocities = on_grid(field, box, resolution)
     speeds = np.linalg.norm(velocities, axis=-1)
-    # A grid point may lie on a fixed point; and slower than that is all the same.
-    floor = max(1e-6 * float(np.max(speeds)), float(np.finfo(np.float64).tiny))
+    # A grid point that lies on a fixed point would stretch the scale without end.
+    least = float(np.percentile(speeds, 0.5))
+    floor = max(least, 1e-6 * float(np.max(speeds)), float(np.finfo(float).tiny))
     shown = np.log10(np.maximum(speeds, floor))
     image = axes.pcolormesh(
         first, second, shown, cmap="Greys_r", shading="gouraud", rasterized=True
@@ -109,8 +113,9 @@ def _draw_speed(
     low, high = float(np.min(shown)), float(np.max(shown))
     image.set_clim(low - 0.6 * (high - low) - 0.1, high)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)
+    bar.ax.tick_params(labelsize=11)
     bar.ax.set_ylim(low, high if high > low else low + 0.1)
-    bar.set_label(r"speed $\log_{10} \| \mathrm{d}h/\mathrm{d}t \|$", fontsize=11)
+    bar.set_label(r"speed $\log_{10} \| \mathrm{d}h/\mathrm{d}t \|$", fontsize=12)
     axes.streamplot(
         first,
         second,
