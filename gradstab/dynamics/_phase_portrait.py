@@ -44,10 +44,10 @@ def phase_portrait(
     """Draws a planar flow dh/dt = f(h): where it goes, how fast, and where it rests.
 
     Stream lines over the speed ‖f‖ on a logarithmic gray scale, dark where the flow is
-    slow, and the slowest half percent alike; the nullclines of both components; the fixed points, filled where they
-    attract, with a round marker for nodes, a square one for foci and a cross for
-    saddles; and any trajectories, such as `periodic_orbit(...).states`. Needs
-    matplotlib, of the extra `dynamics`.
+    slow, and the slowest half percent alike; the nullclines of both components; the
+    fixed points, filled where they attract, with a round marker for nodes, a square one
+    for foci and a cross for saddles; and any trajectories, such as
+    `periodic_orbit(...).states`. Needs matplotlib, of the extra `dynamics`.
 
     Args:
         field: f, a pure function of one state of shape (2,).
