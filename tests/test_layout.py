@@ -26,7 +26,10 @@ FLOORS = {
     "diagnostics": {"_checks", "linalg", "recurrence", "nn"},
     "dynamics": {"_checks", "linalg", "nn"},
 }
-LIGHT = ["matplotlib", "diffrax", "tensorflow_datasets", "orbax", "torch", "tyro"]
+LIGHT = [
+    *("matplotlib", "contourpy", "diffrax", "optimistix"),
+    *("tensorflow_datasets", "orbax", "torch", "tyro"),
+]
 
 
 def imports_of(path):

@@ -1,7 +1,6 @@
 """The gradient flow and its accelerated kin, by an adaptive solver."""
 
 import dataclasses
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from gradstab.dynamics._descent import (
     Objective,
     plain_numbers,
 )
+from gradstab.dynamics._extras import extra
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class _Flow(Descent):
         check_real("rtol", self.rtol, 0.0)
         plain_numbers(self)
         check_integer("max_steps", self.max_steps, 1)
-        diffrax()
+        extra("diffrax")
 
     def differentiable(self, objective: Objective, start: Code) -> Descended:
         """Descends; the code has a derivative in all that `objective` closes over.
@@ -51,7 +51,7 @@ class _Flow(Descent):
 
     def _integrate(self, field: Any, start: Any, dtype: Any) -> tuple[Any, Descended]:
         """Solves dy/dt = field(t, y) for a tree of arrays of one dtype."""
-        solver = diffrax()
+        solver = extra("diffrax")
         # Without a shortest step, a loss of NaN would be tried again until no steps are
         # left. A stiff start needs steps far shorter than the last digit of τ.
         shortest = self.duration * float(jnp.finfo(dtype).eps) ** 2
@@ -174,21 +174,3 @@ class NesterovFlow(_Flow):
         state = start, jnp.zeros_like(start)
         (code, _), found = self._integrate(field, state, start.dtype)
         return found._replace(code=code)
-
-
-def diffrax() -> Any:
-    """Imports diffrax where it is needed.
-
-    Returns:
-        The module.
-
-    Raises:
-        ModuleNotFoundError: naming the extra that holds it, if it is not installed.
-    """
-    try:
-        return import_module("diffrax")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "This flow needs diffrax, of the extra `dynamics`: "
-            'pip install ".[dynamics]"'
-        ) from error

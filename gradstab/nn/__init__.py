@@ -23,6 +23,8 @@ from ._gated_cell import GatedCell as GatedCell
 from ._gru import GRUCell as GRUCell
 from ._h_detach import HDetachLSTMCell as HDetachLSTMCell
 from ._householder import Householder as Householder
+from ._limit_cycle_cell import LimitCycleCell as LimitCycleCell
+from ._limit_cycle_init import limit_cycle_init as limit_cycle_init
 from ._linear import Linear as Linear
 from ._load_torch import load_torch as load_torch
 from ._lstm import LSTMCell as LSTMCell
@@ -39,6 +41,7 @@ from ._parametrization import (
     Materialized as Materialized,
     Parametrization as Parametrization,
 )
+from ._per_gate import per_gate as per_gate
 from ._per_gate_orthogonal import per_gate_orthogonal as per_gate_orthogonal
 from ._proximal_block import ProximalBlock as ProximalBlock
 from ._proximal_maps import (
@@ -63,4 +66,5 @@ from ._stacked_complementary_losses import (
     StackedComplementaryLosses as StackedComplementaryLosses,
 )
 from ._svd import SVD as SVD
+from ._torus_init import torus_init as torus_init
 from ._unconstrained import Unconstrained as Unconstrained

@@ -1,5 +1,6 @@
 """What every cell must keep, one table of cells against one of faults."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,6 +44,8 @@ CELLS: dict[str, Any] = {
     "ENRNNCell": enrnn,
     "SBORNNCell": gs.nn.SBORNNCell,
     "HDetachLSTMCell": gs.nn.HDetachLSTMCell,
+    "LimitCycleCell": gs.nn.LimitCycleCell,
+    "GRUODECell": partial(gs.dynamics.GRUODECell, duration=0.2),
 }
 
 

@@ -1,0 +1,42 @@
+"""The names of fixed points."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Complex
+
+Kind = Literal[
+    "stable node",
+    "stable focus",
+    "saddle",
+    "unstable node",
+    "unstable focus",
+    "center",
+    "degenerate",
+]
+
+
+def stability(eigenvalues: Complex[np.ndarray, " n"], tolerance: float) -> Kind:
+    """Names a fixed point of a flow by the eigenvalues of its Jacobian.
+
+    A focus has a complex pair among them, a node none; a saddle has both signs of real
+    parts. Where a real part is 0 the linear flow does not decide: a pair ±iω in the
+    plane is a center, all else degenerate.
+
+    Args:
+        eigenvalues: the eigenvalues.
+        tolerance: the share of the largest modulus below which a part counts as 0.
+
+    Returns:
+        The name.
+    """
+    small = tolerance * np.max(np.abs(eigenvalues), initial=0.0)
+    real = np.real(eigenvalues)
+    turns = bool(np.any(np.abs(np.imag(eigenvalues)) > small))
+    if np.any(np.abs(real) <= small):
+        return "center" if turns and len(real) == 2 else "degenerate"
+    if np.any(real > 0) and np.any(real < 0):
+        return "saddle"
+    if real[0] < 0:
+        return "stable focus" if turns else "stable node"
+    return "unstable focus" if turns else "unstable node"
