@@ -2,10 +2,10 @@
 
 Gradient flossing (Engelken, "Gradient Flossing: Improving Gradient Descent through
 Dynamic Control of Jacobians", NeurIPS 2023, arXiv:2312.17306) moves the leading
-Lyapunov exponents of a recurrence to 0 by descent, before it is trained or from time
-to time between. The task is to repeat a coin that fell d steps ago, at every step of a long
-sequence; who answers 1/2 has an error of 1/4. A tanh network with Gaussian weights is
-trained as it is, after flossing, and after flossing with more of it along the way;
+Lyapunov exponents of a recurrence to 0 by descent, before it is trained or from time to
+time between. The task is to repeat a coin that fell d steps ago, at every step of a
+long sequence; who answers 1/2 has an error of 1/4. A tanh network with Gaussian weights
+is trained as it is, after flossing, and after flossing with more of it along the way;
 beside it one whose weights start orthogonal, which is the cheap way to the same end.
 Sizes and steps are smaller than the paper's, whose networks have 80 units and read 300
 steps.
