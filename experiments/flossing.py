@@ -9,6 +9,12 @@ is trained as it is, after flossing, and after flossing with more of it along th
 beside it one whose weights start orthogonal, which is the cheap way to the same end.
 Sizes and steps are smaller than the paper's, whose networks have 80 units and read 300
 steps.
+
+With 64 units and 2,000 steps of training, three seeds, the Gaussian network repeats the
+coin of 10 steps ago (error 0.001) and guesses at 20 (0.251); the orthogonal one repeats
+at 20 (0.004, though one seed guesses); the flossed one at 20 (0.005) and at 30 (0.035,
+one seed guesses), and begins to at 40 (0.194). Flossing along the way makes no further
+horizon, but at 30 steps no seed is left guessing (0.039 to 0.143).
 """
 
 from collections.abc import Mapping, Sequence

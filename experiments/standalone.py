@@ -100,7 +100,7 @@ STANDALONE: dict[str, Standalone] = {
         run_flossing,
         summary="how far back networks learn to look once their exponents are moved",
         data="generated",
-        duration="5 min",
+        duration="8 min",
         paper="Engelken 2023",
     ),
     "gradient_flow_encoding": Standalone(

@@ -66,19 +66,19 @@ def diagnose(
         exponents: how many Lyapunov exponents; None for all, at the cost of as many
             Jacobian-vector products a step.
         jacobians: at how many steps the Jacobian is built, O(n³) each up to 512 numbers
-            of state, without a matrix beyond.
+            of state, without a matrix beyond; 0 for none.
         probes: how many directions are followed back through time.
 
     Returns:
         The report: print it, `plot` it, `save` it, or ask for its `verdict`.
 
     Raises:
-        ValueError: if the loss is no real scalar, a number is no integer >= 1, or there
-            is neither a recurrence nor a layer at work.
+        ValueError: if the loss is no real scalar, a number is no integer >= 1 or, of
+            Jacobians, >= 0, or there is neither a recurrence nor a layer at work.
     """
     if exponents is not None:
         check_integer("exponents", exponents, 1)
-    check_integer("jacobians", jacobians, 1)
+    check_integer("jacobians", jacobians)
     check_integer("probes", probes, 1)
     key = jax.random.key(0) if key is None else key
     extent = Extent(exponents, jacobians, probes)

@@ -24,10 +24,12 @@ class JacobianSpectrum:
         singular_values: of ∂h'/∂h, the largest first; the largest alone beyond 512
             numbers of state.
         spectral_radius: the largest modulus of an eigenvalue.
+        is_exact: whether both are of the matrix itself, not estimates.
     """
 
     singular_values: Float[Array, " k"]
     spectral_radius: Float[Array, ""]
+    is_exact: bool = dataclasses.field(metadata={"static": True})
 
 
 def jacobian_spectrum(
@@ -60,7 +62,7 @@ def jacobian_spectrum(
         values = jnp.linalg.svd(jacobian, compute_uv=False)
         finite = jnp.all(jnp.isfinite(jacobian))
         values = jnp.where(finite, values, jnp.full_like(values, jnp.nan))
-        return JacobianSpectrum(values, spectral_radius(jacobian))
+        return JacobianSpectrum(values, spectral_radius(jacobian), True)
 
     _, push = jax.linearize(at, state)
     _, pull = jax.vjp(at, state)
@@ -78,4 +80,4 @@ def jacobian_spectrum(
     )
     _, growths = jax.lax.scan(lambda v, _: grow(v, push), start, length=ITERATIONS)
     radius = jnp.exp(jnp.mean(jnp.log(growths[ITERATIONS // 2 :])))
-    return JacobianSpectrum(jnp.sqrt(squares[-1:]), radius)
+    return JacobianSpectrum(jnp.sqrt(squares[-1:]), radius, False)

@@ -62,7 +62,7 @@ class Monitor:
         probes: see `diagnose`.
 
     Raises:
-        ValueError: if a number is no integer >= 1.
+        ValueError: as `diagnose` does for its numbers.
     """
 
     loss: Loss
@@ -76,7 +76,7 @@ class Monitor:
         check_integer("every", self.every, 1)
         if self.exponents is not None:
             check_integer("exponents", self.exponents, 1)
-        check_integer("jacobians", self.jacobians, 1)
+        check_integer("jacobians", self.jacobians)
         check_integer("probes", self.probes, 1)
 
     def init(self, model: nnx.Module, batch: Any) -> MonitorState:

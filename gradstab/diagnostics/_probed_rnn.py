@@ -74,6 +74,11 @@ def run_probed(
     within_ours = isinstance(rnn, RNN) and isinstance(cell, RecurrentCell)
     probed = _ProbedRecurrentCell if within_ours else _ProbedCell
     rnn.cell = probed(cell, inputs.dtype, spatial, caught)
+    every = getattr(rnn, "checkpoint_every", None)
+    if isinstance(rnn, RNN) and every is None:
+        # A probe stands in the way of the lean backward pass. Recomputing stretches of
+        # the run stores less than that does.
+        rnn.checkpoint_every = max(math.isqrt(steps), 1)
     try:
         out = call(
             joined,
@@ -85,6 +90,8 @@ def run_probed(
         )
     finally:
         rnn.cell = cell
+        if isinstance(rnn, RNN):
+            rnn.checkpoint_every = every
 
     run = flip(inputs, seq_lengths, time_axis) if reverse else inputs
     run = jnp.moveaxis(run, time_axis, batch_axes)

@@ -144,7 +144,7 @@ def measure_recurrence(
         lyapunov=exponents,
         jacobian_steps=times,
         # One after another: of a stack, one matrix could hold up all others.
-        jacobians=jax.lax.map(spectrum, jnp.asarray(times)),
+        jacobians=jax.lax.map(spectrum, jnp.asarray(times, jnp.int32)),
         states=sizes,
         lengths=lengths,
         gates=_summarize(one, gates),

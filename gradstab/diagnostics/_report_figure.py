@@ -124,8 +124,8 @@ def _exponents(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
 
 def _jacobians(axes: Axes, found: tuple[RecurrenceMeasurement, ...]) -> None:
     axes.set_title("Jacobian of a step")
-    if not found:
-        return _nothing(axes, "no recurrence")
+    if not any(one.jacobian_steps for one in found):
+        return _nothing(axes, "not built" if found else "no recurrence")
     for one, color in zip(found, COLORS, strict=False):
         steps = np.asarray(one.jacobian_steps)
         values = np.asarray(one.jacobians.singular_values, float)

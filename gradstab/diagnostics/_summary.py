@@ -31,8 +31,8 @@ class RecurrenceSummary:
         growth: the logarithm of the largest singular value of ∂h_T/∂h_0, median.
         exponents: Lyapunov exponents, means over sequences.
         errors: their standard errors.
-        largest_singular_value: of the Jacobians that were built.
-        smallest_singular_value: of the Jacobians that were built.
+        largest_singular_value: of the Jacobians that were built; NaN if none was.
+        smallest_singular_value: the same; NaN if they were not built in full.
         spectral_radius: the largest of them.
         state_growth: the size of the state in the last quarter of the run over that in
             the second quarter, median.
@@ -69,6 +69,8 @@ def summarize(found: RecurrenceMeasurement) -> RecurrenceSummary:
     mean = np.asarray(found.reach.log_mean, float)[taken]
     largest = np.asarray(found.reach.log_largest, float)[taken]
     values = np.asarray(found.jacobians.singular_values, float)
+    radii = np.asarray(found.jacobians.spectral_radius, float)
+    exact = values.size and found.jacobians.is_exact
     states = np.asarray(found.states, float)[taken]
     lost = np.flatnonzero(~np.isfinite(states).all(axis=0))
     return RecurrenceSummary(
@@ -83,11 +85,9 @@ def summarize(found: RecurrenceMeasurement) -> RecurrenceSummary:
         growth=float(np.median(largest[:, 0])) if len(largest) else math.nan,
         exponents=exponents,
         errors=errors,
-        largest_singular_value=float(np.max(values, initial=-math.inf)),
-        smallest_singular_value=(
-            float(np.min(values)) if values.shape[1] > 1 else math.nan
-        ),
-        spectral_radius=float(np.max(found.jacobians.spectral_radius)),
+        largest_singular_value=float(np.max(values)) if values.size else math.nan,
+        smallest_singular_value=float(np.min(values)) if exact else math.nan,
+        spectral_radius=float(np.max(radii)) if radii.size else math.nan,
         state_growth=_state_growth(states),
         moves=bool(np.any(np.ptp(states[:, 1:], axis=1) > 1e-6 * np.max(states, 1))),
         state_lost=int(lost[0]) if lost.size else None,

@@ -240,11 +240,21 @@ def test_a_model_with_nothing_to_see_is_refused():
         diagnose(nnx.Dict(a=nnx.Dict()), jnp.ones((2, 3)), lambda m, b: jnp.sum(b))
 
 
-@pytest.mark.parametrize("name", ["exponents", "jacobians", "probes"])
-def test_numbers_below_one_are_refused(name):
+@pytest.mark.parametrize(
+    ("name", "least"), [("exponents", 1), ("jacobians", 0), ("probes", 1)]
+)
+def test_numbers_that_are_too_small_are_refused(name, least):
     model = linear(1.0)
-    with pytest.raises(ValueError, match=f"`{name}` must be an integer >= 1, got 0"):
-        diagnose(model, inputs(4, features=16), at_the_end, **{name: 0})
+    words = f"`{name}` must be an integer >= {least}, got {least - 1}"
+    with pytest.raises(ValueError, match=words):
+        diagnose(model, inputs(4, features=16), at_the_end, **{name: least - 1})
+
+
+def test_no_jacobian_need_be_built(tmp_path):
+    report = diagnose(linear(0.9), inputs(60, features=16), at_the_end, jacobians=0)
+    assert report.verdict == "vanishing"
+    assert np.isnan(report.to_dict()["model/spectral_radius"])
+    report.save(tmp_path)
 
 
 def test_a_report_needs_a_measurement():
