@@ -9,13 +9,14 @@ from experiments.channel_norm_depth import (
     ChannelNormDepthSettings,
     run_channel_norm_depth,
 )
+from experiments.coin_repeater import FlossingSettings
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
 from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
 )
-from experiments.flossing import FlossingSettings, run_flossing
+from experiments.flossing import run_flossing
 from experiments.gradient_flow_encoding import (
     GradientFlowEncodingSettings,
     run_gradient_flow_encoding,
