@@ -66,7 +66,10 @@ _HOLD = (
     "such as `nn.Cayley`"
 )
 _REMEDIES = {
-    "vanishing": f"Hold the recurrent matrix orthogonal: {_HOLD}.",
+    "vanishing": (
+        f"Hold the recurrent matrix orthogonal: {_HOLD}, or move its exponents to 0 "
+        "before training: `diagnostics.lyapunov_penalty`."
+    ),
     "exploding": (
         f"Hold the recurrent matrix: {_HOLD}, or `optim.project_spectral_norm`; "
         "`optim.safe_clip_by_global_norm` bounds a step meanwhile."
