@@ -50,7 +50,7 @@ def depth_gradient_profile(model: nnx.Module, batch: Any, loss: Loss) -> DepthPr
     Raises:
         ValueError: if the loss is no real scalar.
     """
-    _, calls, _ = tapped_calls(model, batch, loss)
+    _, calls = tapped_calls(model, batch, loss)
     return depth_profile(calls)
 
 

@@ -57,7 +57,7 @@ def diagnose(
 
     Args:
         model: any Flax NNX module. It is left unchanged.
-        batch: what `loss` takes.
+        batch: what `loss` takes: a tree of arrays, and of constants that can be hashed.
         loss: function (model, batch) -> a scalar, or a tuple whose first is one. Pass a
             named function: every new lambda is compiled anew.
         opt_state: the state of an optimizer that holds `safe_clip_by_global_norm`: how
@@ -83,14 +83,31 @@ def diagnose(
     key = jax.random.key(0) if key is None else key
     extent = Extent(exponents, jacobians, probes)
     graph, state = nnx.split(model)
-    measurement = _measure_compiled(graph, loss, extent, state, batch, key)
+    leaves, tree = jax.tree.flatten(batch)
+    is_array = [isinstance(x, jax.Array | np.ndarray | np.generic) for x in leaves]
+    fixed = tuple(
+        None if array else leaf for leaf, array in zip(leaves, is_array, strict=True)
+    )
+    arrays = [x for x, array in zip(leaves, is_array, strict=True) if array]
+    parts = tree, tuple(is_array), fixed
+    measurement = _measure_compiled(graph, loss, extent, parts, state, arrays, key)
     return Report(jax.device_get(measurement), _share_clipped(opt_state))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _measure_compiled(
-    graph: Any, loss: Loss, extent: Extent, state: Any, batch: Any, key: Array
+    graph: Any,
+    loss: Loss,
+    extent: Extent,
+    parts: tuple[Any, tuple[bool, ...], tuple[Any, ...]],
+    state: Any,
+    arrays: list[Array],
+    key: Array,
 ) -> Measurement:
+    tree, is_array, fixed = parts
+    rest = iter(arrays)
+    leaves = [next(rest) if a else x for a, x in zip(is_array, fixed, strict=True)]
+    batch = jax.tree.unflatten(tree, leaves)
     return measure(nnx.merge(graph, state, copy=True), batch, loss, key, extent)
 
 
@@ -100,7 +117,9 @@ def _share_clipped(opt_state: Any) -> float | None:
         name: optax.tree_utils.tree_get_all_with_path(opt_state, name)
         for name in ("clipped", "updates")
     }
-    if len(found["clipped"]) != 1 or len(found["updates"]) != 1:
+    if not found["clipped"]:
         return None
-    (_, clipped), (_, updates) = found["clipped"][0], found["updates"][0]
-    return float(np.asarray(clipped) / max(int(np.asarray(updates)), 1))
+    clipped, updates = (
+        sum(float(np.asarray(value)) for _, value in found[name]) for name in found
+    )
+    return clipped / max(updates, 1.0)

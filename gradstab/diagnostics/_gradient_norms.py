@@ -35,7 +35,7 @@ def gradient_norms(
     Raises:
         ValueError: if the loss is no real scalar.
     """
-    _, calls, _ = tapped_calls(model, batch, loss)
+    _, calls = tapped_calls(model, batch, loss)
     found = recurrent_calls(calls)
     return {
         name: call.gradient for name, call in zip(names_of(found), found, strict=True)

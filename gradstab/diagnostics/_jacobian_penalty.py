@@ -30,7 +30,8 @@ def jacobian_penalty(
     the task in the place of v: it holds the one direction that this loss needs now.
 
     Args:
-        rnn: an `nnx.RNN` or a `gradstab.nn.RNN`, which starts from a carry of zeros.
+        rnn: an `nnx.RNN` or a `gradstab.nn.RNN` that draws nothing, from its own first
+            carry.
         inputs: what it is given, (batch, time, ...).
         key: of the random vectors: a new one for each step of training.
         probes: the number k of vectors a step.

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from gradstab._checks import check_integer, check_positive
@@ -24,15 +25,18 @@ class LyapunovExponents:
             direction dies within a step, NaN where the state is not finite.
         standard_error: of each exponent, from the means of up to 16 stretches of the
             run; infinite where there is but one, NaN where the exponent is not finite.
-        growth: what each step adds to the logarithms, shape (steps, exponents).
+        growth: what each step adds to the logarithms, shape (steps, exponents): the
+            steps that share a factorization share what it shows.
         counted: the time that each step counts, shape (steps,): 0 in the burn-in and
             where a mask is False.
+        size: how many exponents there are in all.
     """
 
     values: Float[Array, " k"]
     standard_error: Float[Array, " k"]
     growth: Float[Array, "steps k"]
     counted: Float[Array, " steps"]
+    size: int = dataclasses.field(metadata={"static": True})
 
     @property
     def running(self) -> Float[Array, "steps k"]:
@@ -46,15 +50,16 @@ class LyapunovExponents:
 
         .. math:: D = j + \frac{\lambda_1 + \dots + \lambda_j}{|\lambda_{j+1}|}
 
-        with j the most exponents whose sum is not below 0. NaN if the sum of all that
-        were computed is not below 0 and yet there may be more: ask for all.
+        with j the most exponents whose sum is not below 0; n if that is all of them.
+        NaN if the sum of all that were computed is not below 0 and yet there are more.
         """
         sums = jnp.cumsum(self.values)
         whole = jnp.sum(sums >= 0)
         last = jnp.minimum(whole, self.values.size - 1)
         above = jnp.where(whole > 0, sums[jnp.maximum(whole - 1, 0)], 0)
         dimension = whole.astype(sums.dtype) + above / jnp.abs(self.values[last])
-        return jnp.where(whole < self.values.size, dimension, jnp.nan)
+        beyond = self.size if self.values.size == self.size else jnp.nan
+        return jnp.where(whole < self.values.size, dimension, beyond)
 
 
 def lyapunov_exponents(
@@ -128,7 +133,7 @@ def lyapunov_exponents(
     check_integer("count", count, 1, state.size)
     key = jax.random.key(0) if key is None else key
     start = jax.random.normal(key, (state.size, count), state.dtype)
-    times = jnp.arange(length)
+    times = np.arange(length)
     is_last = (times + 1) % orthonormalize_every == 0
     is_last |= (times == length - 1) | (times == burn_in - 1)
 
@@ -146,16 +151,24 @@ def lyapunov_exponents(
         return (new_state, new_tangents), growth
 
     tangents, _ = _orthonormalize(start)
-    _, growth = jax.lax.scan(body, (state, tangents), (inputs, is_last, mask))
-    counted = (times >= burn_in) if mask is None else (times >= burn_in) & mask
+    scanned = inputs, jnp.asarray(is_last), mask
+    _, growth = jax.lax.scan(body, (state, tangents), scanned)
+    # Steps from one factorization to the next have equal parts of what it shows.
+    (ends,) = np.nonzero(is_last)
+    shares = np.diff(ends, prepend=-1)
+    stretch = np.searchsorted(ends, times)
+    growth = growth[ends[stretch]] / shares[stretch].astype(state.dtype)[:, None]
+    counted = jnp.asarray(times >= burn_in)
+    counted = counted if mask is None else counted & mask
     counted = counted.astype(state.dtype) * duration
     growth = jnp.where((times >= burn_in)[:, None], growth, 0)
     total = jnp.sum(counted)
     values = jnp.sum(growth, axis=0) / jnp.where(total > 0, total, 1)
     order = jnp.argsort(-values)
     growth = growth[:, order]
-    error = _standard_error(growth, counted)
-    return LyapunovExponents(values[order], error, growth, counted)
+    blocks = min(BLOCKS, max(length // orthonormalize_every, 1))
+    error = _standard_error(growth, counted, blocks)
+    return LyapunovExponents(values[order], error, growth, counted, state.size)
 
 
 def _orthonormalize(tangents: Array) -> tuple[Array, Array]:
@@ -169,11 +182,10 @@ def _leave(tangents: Array) -> tuple[Array, Array]:
 
 
 def _standard_error(
-    growth: Float[Array, "steps k"], counted: Float[Array, " steps"]
+    growth: Float[Array, "steps k"], counted: Float[Array, " steps"], blocks: int
 ) -> Float[Array, " k"]:
     """Estimates the error of a mean over time from the means of stretches of it."""
     # Steps depend on those just before; stretches of them hardly do.
-    blocks = min(BLOCKS, growth.shape[0])
     # Counted steps are spread evenly, wherever a burn-in or a mask has put them.
     place = jnp.cumsum(counted) - counted
     total = jnp.sum(counted)

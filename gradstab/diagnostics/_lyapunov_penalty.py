@@ -33,7 +33,8 @@ def lyapunov_penalty(
     `lyapunov_exponents` does, about thrice with the gradient.
 
     Args:
-        rnn: an `nnx.RNN` or a `gradstab.nn.RNN`, which starts from a carry of zeros.
+        rnn: an `nnx.RNN` or a `gradstab.nn.RNN` that draws nothing, from its own first
+            carry.
         inputs: what it is given, (batch, time, ...).
         count: the number k.
         target: the exponent λ* wanted, in nats a step.

@@ -19,9 +19,9 @@ from gradstab.diagnostics._recurrence_measurement import (
 from gradstab.diagnostics._taps import (
     Loss,
     names_of,
-    path_name,
     recurrent_calls,
     tapped_calls,
+    unseen_modules,
 )
 
 
@@ -60,7 +60,7 @@ def measure(
     Returns:
         The measurement.
     """
-    value, calls, unseen = tapped_calls(model, batch, loss)
+    value, calls = tapped_calls(model, batch, loss)
     modules = dict(nnx.iter_modules(nnx.merge(*nnx.split(model), copy=True)))
     runs = recurrent_calls(calls)
     measured = []
@@ -70,10 +70,12 @@ def measure(
         cell = module.cell if is_rnn(module) else module
         one = recurrence(cell, call.left)
         measured.append(measure_recurrence(name, one, call.gradient, own, extent))
+    layers = [call for call in calls if "rms" in call.left]
+    seen = {call.path for call in (*runs, *layers)}
     return Measurement(
         loss=value,
         recurrences=tuple(measured),
         depth=depth_profile(calls),
         constraints=constraint_report(model),
-        unseen=tuple(map(path_name, unseen)),
+        unseen=tuple(unseen_modules(model, seen)),
     )

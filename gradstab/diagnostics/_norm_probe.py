@@ -1,5 +1,6 @@
 """An identity through which a gradient leaves its norm behind."""
 
+import math
 from typing import Any, TypeVar
 
 import jax
@@ -60,7 +61,8 @@ def trailing_norm(x: Inexact[Array, "..."], leading: int) -> Float[Array, "..."]
     """
     if jnp.finfo(x.dtype).bits < 32:
         x = x.astype(jnp.float32)
-    size = jnp.abs(x).reshape(*x.shape[:leading], -1)
+    kept = x.shape[:leading]
+    size = jnp.abs(x).reshape(*kept, math.prod(x.shape[leading:]))
     peak = jnp.max(size, axis=-1, keepdims=True, initial=0)
     scale = jnp.where((peak > 0) & jnp.isfinite(peak), peak, jnp.ones_like(peak))
     norm = jnp.sqrt(jnp.sum((size / scale) ** 2, axis=-1))

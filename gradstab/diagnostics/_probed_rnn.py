@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from gradstab.diagnostics._norm_probe import norm_probe
 from gradstab.nn import RNN, RecurrentCell
@@ -18,7 +18,12 @@ SEQUENCES = 4  # how many sequences of a batch are followed step by step
 
 def is_rnn(module: Any) -> bool:
     """Tells whether a module runs a cell over a sequence."""
-    return isinstance(module, nnx.RNN | RNN)
+    return rnn_base(module) is not None
+
+
+def rnn_base(module: Any) -> type | None:
+    """Returns the class whose call runs the cell, None for other modules."""
+    return next((kind for kind in (nnx.RNN, RNN) if isinstance(module, kind)), None)
 
 
 def run_probed(
@@ -51,9 +56,9 @@ def run_probed(
         **options: what else it was given.
 
     Returns:
-        What the layer returns, and of the first sequences the inputs (sequence, time,
-        ...) in the order of the run, the carry before the first, the mask and the
-        draws.
+        What the layer returns, and of the first sequences, the longest if they differ,
+        the inputs (sequence, time, ...) in the order of the run, the carry before the
+        first, the mask and the draws.
     """
     reverse = rnn.reverse if reverse is None else reverse
     time_major = rnn.time_major if time_major is None else time_major
@@ -96,16 +101,21 @@ def run_probed(
     run = flip(inputs, seq_lengths, time_axis) if reverse else inputs
     run = jnp.moveaxis(run, time_axis, batch_axes)
     carry = caught.carry if initial_carry is None else initial_carry
+    longest = None
+    if seq_lengths is not None:
+        longest = jnp.argsort(-jnp.ravel(jnp.asarray(seq_lengths)))
+
+    def followed(x: Array) -> Array:
+        return first_sequences(x, batch_axes, longest)
+
     seen = {
         "slot": slots,
-        "inputs": first_sequences(run, batch_axes),
-        "carry": jax.tree.map(lambda x: first_sequences(x, batch_axes), carry),
+        "inputs": followed(run),
+        "carry": jax.tree.map(followed, carry),
     }
     if seq_lengths is not None:
         mask = step_mask(jnp.asarray(seq_lengths), steps, time_axis)
-        seen["mask"] = first_sequences(
-            jnp.moveaxis(mask, time_axis, batch_axes), batch_axes
-        )
+        seen["mask"] = followed(jnp.moveaxis(mask, time_axis, batch_axes))
     if caught.drawn is not None:
         seen["drawn"] = caught.drawn
     return out, seen
@@ -141,6 +151,12 @@ class _ProbedCell(nnx.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         return self.cell.num_feature_axes
+
+    def __getattr__(self, name: str) -> Any:
+        # A layer may ask its cell for sizes.
+        if name.startswith("_") or name == "cell":
+            raise AttributeError(name)
+        return getattr(self.cell, name)
 
 
 class _ProbedRecurrentCell(RecurrentCell):
@@ -188,10 +204,17 @@ class _ProbedRecurrentCell(RecurrentCell):
     def num_feature_axes(self) -> int:
         return self.cell.num_feature_axes
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "cell":
+            raise AttributeError(name)
+        return getattr(self.cell, name)
+
 
 def _beside(inputs: Array, slot: Array) -> Array:
     """Puts a slot behind the last feature, in the dtype that holds both."""
     slot = jnp.broadcast_to(slot, (*inputs.shape[:-1], 1))
+    if _as_bits(inputs.dtype, slot.dtype):
+        inputs = jax.lax.bitcast_convert_type(inputs, slot.dtype)
     is_complex = jnp.iscomplexobj(inputs)
     dtype = jnp.result_type(slot.dtype, jnp.complex64) if is_complex else slot.dtype
     joined = [inputs.astype(dtype), slot.astype(dtype)]
@@ -202,9 +225,20 @@ def _apart(joined: Array, dtype: Any, spatial: int) -> tuple[Array, Array]:
     """Undoes `_beside`."""
     slot = joined[(..., *[0] * spatial, -1)].real
     features = joined[..., :-1]
+    if _as_bits(dtype, joined.dtype):
+        return jax.lax.bitcast_convert_type(features, dtype), slot
     return (features if dtype == joined.dtype else features.astype(dtype)), slot
 
 
-def first_sequences(x: Array, batch_axes: int) -> Array:
-    """Takes the first sequences of a batch, whatever its axes."""
-    return x.reshape(-1, *x.shape[batch_axes:])[:SEQUENCES]
+def _as_bits(dtype: Any, wide: Any) -> bool:
+    """Tells whether integers have more digits than the numbers beside them."""
+    same_size = jnp.dtype(dtype).itemsize == jnp.dtype(wide).itemsize
+    return jnp.issubdtype(dtype, jnp.integer) and same_size
+
+
+def first_sequences(
+    x: Array, batch_axes: int, order: Int[Array, " batch"] | None = None
+) -> Array:
+    """Takes the first sequences of a batch, whatever its axes, in some order."""
+    x = x.reshape(math.prod(x.shape[:batch_axes]), *x.shape[batch_axes:])
+    return x[:SEQUENCES] if order is None else x[order[:SEQUENCES]]

@@ -23,7 +23,8 @@ class Reach:
         log_mean: of :math:`\|\partial h_T / \partial h_t\|_F / \sqrt n`, the root mean
             square of the singular values: what becomes of a gradient of random
             direction.
-        log_largest: of the largest singular value, from below.
+        log_largest: of the largest singular value, from below: that at t = 0 after
+            sweeps of power iteration over the whole run, the others on its way.
     """
 
     log_mean: Float[Array, " steps"]
@@ -46,8 +47,11 @@ def reach(
         \left\| \frac{\partial h_T}{\partial h_t} \right\|_F^2
 
     with U of k orthonormal columns of random directions: exact for k = n. The largest
-    singular value of A_t bounds that of the product from below, and comes close where a
-    few directions carry most. Costs O(k) vector-Jacobian products a step.
+    singular value of A_t bounds that of the product from below. To come close where few
+    directions carry anything, U is replaced by what the run makes of the directions
+    found at its start, and sent back once more: a step of block power iteration on
+    ∂h_T/∂h_0, and each A_t of it bounds its own product. Costs O(k) products with
+    Jacobians or their transposes a step, three times.
 
     Args:
         step: pure function (carry, inputs of one step) -> carry, of one sequence. Use
@@ -77,6 +81,14 @@ def reach(
 
     _, states = jax.lax.scan(forward, state, (inputs, mask))
 
+    def push_on(moving: Array, here: Any) -> tuple[Array, None]:
+        state, inputs, taken = here
+        _, push = jax.linearize(lambda h: advance(h, inputs), state)
+        pushed = jax.vmap(push)(moving)
+        if taken is not None:
+            pushed = jnp.where(taken, pushed, moving)
+        return pushed / _scale_of(pushed), None
+
     def backward(moving: tuple[Array, Array], here: Any) -> tuple[Any, Any]:
         cotangents, log_scale = moving
         state, inputs, taken = here
@@ -84,19 +96,39 @@ def reach(
         pulled = jax.vmap(lambda column: pull(column)[0])(cotangents)
         if taken is not None:
             pulled = jnp.where(taken, pulled, cotangents)
-        peak = jnp.max(jnp.abs(pulled))
-        peak = jnp.where((peak > 0) & jnp.isfinite(peak), peak, jnp.ones_like(peak))
-        pulled /= peak
-        log_scale += jnp.log(peak)
+        scale = _scale_of(pulled)
+        pulled /= scale
+        log_scale += jnp.log(scale)
         gram = jnp.matmul(pulled, pulled.T, precision=jax.lax.Precision.HIGHEST)
-        return (pulled, log_scale), (jnp.trace(gram), gram, log_scale)
+        return (pulled, log_scale), (gram, log_scale)
 
-    directions = jax.random.normal(key, (size, probes), state.dtype)
-    start = jnp.linalg.qr(directions)[0].T, jnp.zeros((), state.dtype)
-    _, (squares, grams, log_scales) = jax.lax.scan(
-        backward, start, (states, inputs, mask), reverse=True
+    def sweep(directions: Array) -> tuple[Array, Array, Array]:
+        start = _orthonormal(directions), jnp.zeros((), state.dtype)
+        (found, _), (grams, log_scales) = jax.lax.scan(
+            backward, start, (states, inputs, mask), reverse=True
+        )
+        squares = jnp.trace(grams, axis1=-2, axis2=-1)
+        mean = 0.5 * jnp.log(squares / probes) + log_scales
+        largest = jnp.maximum(jnp.linalg.eigvalsh(grams)[..., -1], 0)
+        return found, mean, 0.5 * jnp.log(largest) + log_scales
+
+    directions = jax.random.normal(key, (probes, size), state.dtype)
+    found, mean, largest = sweep(directions)
+    pushed, _ = jax.lax.scan(push_on, _orthonormal(found), (states, inputs, mask))
+    _, _, again = sweep(pushed)
+    # Rows without an end make no orthonormal basis: the first sweep then stands.
+    again = jnp.where(jnp.isnan(again), largest, again)
+    return Reach(
+        mean, jnp.where(jnp.isnan(largest), largest, jnp.maximum(largest, again))
     )
-    mean = 0.5 * jnp.log(squares / probes)
-    largest = jnp.linalg.eigvalsh(grams)[..., -1]
-    largest = 0.5 * jnp.log(jnp.maximum(largest, 0))
-    return Reach(mean + log_scales, largest + log_scales)
+
+
+def _orthonormal(rows: Array) -> Array:
+    """Returns an orthonormal basis of the span of some rows."""
+    return jnp.linalg.qr(rows.T)[0].T
+
+
+def _scale_of(rows: Array) -> Array:
+    """Returns the largest entry, 1 where there is none to divide by."""
+    peak = jnp.max(jnp.abs(rows))
+    return jnp.where((peak > 0) & jnp.isfinite(peak), peak, jnp.ones_like(peak))

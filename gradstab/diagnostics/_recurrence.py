@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool
@@ -85,7 +84,7 @@ def recurrence(cell: Any, seen: dict[str, Any]) -> Recurrence:
 
 
 def recurrence_of(rnn: Any, inputs: Array, sequences: int = SEQUENCES) -> Recurrence:
-    """Makes a pure step of a recurrent layer, from its zero carry.
+    """Makes a pure step of a recurrent layer, from its own first carry.
 
     Args:
         rnn: an `nnx.RNN` or a `gradstab.nn.RNN`, to which gradients flow.
@@ -96,7 +95,8 @@ def recurrence_of(rnn: Any, inputs: Array, sequences: int = SEQUENCES) -> Recurr
         The recurrence, in the order of its run.
 
     Raises:
-        ValueError: if it is no such layer, or `inputs` have no axes of batch and time.
+        ValueError: if it is no such layer, if it draws at every step, or if `inputs`
+            have no axes of batch and time.
     """
     if not is_rnn(rnn):
         raise ValueError(
@@ -113,9 +113,11 @@ def recurrence_of(rnn: Any, inputs: Array, sequences: int = SEQUENCES) -> Recurr
     inputs = inputs[:sequences]
     if rnn.reverse:
         inputs = jnp.flip(inputs, 1)
+    if isinstance(rnn.cell, RecurrentCell) and rnn.cell.draws:
+        raise ValueError(
+            f"`rnn` must not draw at every step, as {type(rnn.cell).__name__} does; "
+            "set its `deterministic`."
+        )
     one_step = (inputs.shape[0], *inputs.shape[2:])
-    carry = jax.tree.map(
-        lambda like: jnp.zeros(like.shape, like.dtype),
-        jax.eval_shape(lambda: rnn.cell.initialize_carry(one_step, nnx.Rngs(0))),
-    )
+    carry = rnn.cell.initialize_carry(one_step, nnx.Rngs(0))
     return recurrence(rnn.cell, {"inputs": inputs, "carry": carry})

@@ -56,8 +56,9 @@ class Gate:
 class RecurrenceMeasurement:
     """What one recurrence does to gradients.
 
-    The gradient is measured on all sequences, the rest on the first four. Steps are in
-    the order of the run, which is backwards in time for a layer that runs backwards.
+    The gradient is measured on all sequences, the rest on the first four, or the four
+    longest. Steps are in the order of the run, which is backwards in time for a layer
+    that runs backwards.
 
     Attributes:
         name: the path of its layer.
@@ -68,6 +69,7 @@ class RecurrenceMeasurement:
         jacobians: their spectra, along the first sequence.
         states: the root mean square of the carry that enters each step, and of the last
             one.
+        changes: the same of what each step changes in it.
         lengths: how many steps of each sequence were taken.
         gates: of cells that are known, by name.
     """
@@ -79,6 +81,7 @@ class RecurrenceMeasurement:
     jacobian_steps: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     jacobians: JacobianSpectrum
     states: Float[Array, "sequences moments"]
+    changes: Float[Array, "sequences steps"]
     lengths: Float[Array, " sequences"]
     gates: dict[str, Gate]
 
@@ -123,7 +126,7 @@ def measure_recurrence(
         )
         return back, exponents, *_follow(one, carry, inputs, mask)
 
-    back, exponents, states, sizes, gates = jax.vmap(along)(
+    back, exponents, states, sizes, changes, gates = jax.vmap(along)(
         one.carry, one.inputs, one.mask
     )
     lengths = jnp.full(sizes.shape[0], steps, sizes.dtype)
@@ -146,13 +149,14 @@ def measure_recurrence(
         # One after another: of a stack, one matrix could hold up all others.
         jacobians=jax.lax.map(spectrum, jnp.asarray(times, jnp.int32)),
         states=sizes,
+        changes=changes,
         lengths=lengths,
         gates=_summarize(one, gates),
     )
 
 
 def _follow(one: Recurrence, carry: Any, inputs: Any, mask: Any) -> tuple[Any, ...]:
-    """Runs over one sequence: the carry before each step, its size, the gates."""
+    """Runs over one sequence: carries, their sizes and changes, the gates."""
 
     def advance(carry: Any, here: Any) -> tuple[Any, Any]:
         inputs, taken = here
@@ -160,10 +164,11 @@ def _follow(one: Recurrence, carry: Any, inputs: Any, mask: Any) -> tuple[Any, .
         if taken is not None:
             new = jax.tree.map(lambda x, old: jnp.where(taken, x, old), new, carry)
         gates = {} if one.gates is None else one.gates(carry, inputs)
-        return new, (carry, _size(carry), gates)
+        change = _size(jax.tree.map(jnp.subtract, new, carry))
+        return new, (carry, _size(carry), change, gates)
 
-    last, (states, sizes, gates) = jax.lax.scan(advance, carry, (inputs, mask))
-    return states, jnp.append(sizes, _size(last)), gates
+    last, (states, sizes, changes, gates) = jax.lax.scan(advance, carry, (inputs, mask))
+    return states, jnp.append(sizes, _size(last)), changes, gates
 
 
 def _size(carry: Any) -> Float[Array, ""]:
@@ -188,14 +193,16 @@ def _summarize(one: Recurrence, gates: dict[str, Array]) -> dict[str, Gate]:
         taken = jnp.ones(values.shape[:2], bool) if one.mask is None else one.mask
         weights = taken[..., None].astype(values.dtype)
         number = jnp.maximum(jnp.sum(weights), 1)
+        lost = jnp.any(jnp.isnan(jnp.where(taken[..., None], values, 0)))
         closed, opened = (
-            jnp.sum(jnp.where(outside, weights, 0)) / (number * values.shape[-1])
+            jnp.where(lost, jnp.nan, jnp.sum(jnp.where(outside, weights, 0)))
+            / (number * values.shape[-1])
             for outside in (values < CLOSED, values > OPEN)
         )
         times = None
         if one.gating is not None and name == one.gating.keeps:
             logs = jnp.where(taken[..., None], jnp.log(values), 0)
-            times = -number / jnp.sum(logs, axis=(0, 1))
+            times = number / jnp.abs(jnp.sum(logs, axis=(0, 1)))
         summary[name] = Gate(closed, opened, times)
     return summary
 

@@ -54,7 +54,7 @@ class Report:
 
     @functools.cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """A verdict for each recurrence, and one for depth where there are layers."""
+        """One for each recurrence, for depth from four layers on, for a loss of NaN."""
         found = [
             judge_recurrence(summary, _keeps(one))
             for summary, one in zip(
@@ -62,7 +62,11 @@ class Report:
             )
         ]
         depth = judge_depth(self.measurement.depth)
-        return (*found, *([] if depth is None else [depth]))
+        found += [] if depth is None else [depth]
+        if not np.isfinite(self.measurement.loss):
+            words = "the loss is not finite"
+            found.append(Verdict("exploding", "loss", math.inf, words, ""))
+        return tuple(found)
 
     @functools.cached_property
     def verdict(self) -> Verdict:
@@ -91,7 +95,10 @@ class Report:
         return report_figure(self)
 
     def to_dict(self) -> dict[str, float]:
-        """Returns flat numbers for any logger: names with slashes, plain floats."""
+        """Returns flat numbers for any logger: names with slashes, plain floats.
+
+        What does not apply, such as the step at which a sound state was lost, is NaN.
+        """
         found = {"loss": float(self.measurement.loss)}
         if self.clipped is not None:
             found["clipped"] = self.clipped
@@ -100,7 +107,7 @@ class Report:
         ):
             found |= _flat(summary)
             for name, gate in one.gates.items():
-                at = f"{summary.name}/gates/{name}"
+                at = f"recurrence/{summary.name}/gates/{name}"
                 found[f"{at}/closed"] = float(gate.closed)
                 found[f"{at}/opened"] = float(gate.opened)
                 if gate.time_scales is not None:
@@ -117,7 +124,8 @@ class Report:
             found[f"{at}/smallest_singular_value"] = float(constraint.smallest)
             found[f"{at}/largest_singular_value"] = float(constraint.largest)
         for verdict in self.verdicts:
-            found[f"{verdict.where}/log_growth"] = float(verdict.number)
+            if verdict.where == "depth":
+                found["depth/log_growth"] = float(verdict.number)
         return found
 
     def save(self, directory: str | Path) -> Path:
@@ -172,9 +180,9 @@ def _flat(summary: RecurrenceSummary) -> dict[str, float]:
     found: dict[str, float] = {}
     for field in dataclasses.fields(summary):
         value = getattr(summary, field.name)
-        at = f"{summary.name}/{field.name}"
+        at = f"recurrence/{summary.name}/{field.name}"
         if isinstance(value, np.ndarray):
             found |= {f"{at}/{i + 1}": float(x) for i, x in enumerate(value)}
-        elif isinstance(value, bool | int | float):
-            found[at] = float(value)
+        elif field.name != "name":
+            found[at] = math.nan if value is None else float(value)
     return found

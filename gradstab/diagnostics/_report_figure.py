@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
 }
 MOST = len(COLORS)  # recurrences in one panel
 NAMED = 4  # layers at most that have room for their names
-ROWS = 24  # layers or matrices in one panel
+ROWS = 24  # matrices in one panel
 
 
 def report_figure(report: "Report") -> Figure:

@@ -17,15 +17,15 @@ class RecurrenceSummary:
 
     Attributes:
         name: the path of the layer.
-        steps: how many steps the run has.
+        steps: how many steps the followed sequences have, the median.
         gradient_first: the median of ‖∂L/∂h_0‖.
         gradient_last: the median norm at the carry that enters the last step.
         gradient_slope: growth of the logarithm of the median norm a step back in time,
             by least squares over the steps where it is finite and above 0.
         lost_after: how many steps back from the largest median norm it first falls
             below 1e-7 of it; infinite if it never does.
-        first_not_finite: the last step at which a norm is not finite, where a backward
-            pass meets it first; None if all are finite.
+        not_finite_at: the last step at which a norm is not finite, which a backward
+            pass meets first; None if all are finite.
         reach_slope: growth of log ‖∂h_T/∂h_t‖_F / √n a step back in time, by least
             squares.
         growth: the logarithm of the largest singular value of ∂h_T/∂h_0, median.
@@ -36,7 +36,7 @@ class RecurrenceSummary:
         spectral_radius: the largest of them.
         state_growth: the size of the state in the last quarter of the run over that in
             the second quarter, median.
-        moves: whether the size of the state changes along the run.
+        moves: whether the state still changes in the last quarter of the run.
         state_lost: the first step after which a state is not finite; None if all are.
     """
 
@@ -46,7 +46,7 @@ class RecurrenceSummary:
     gradient_last: float
     gradient_slope: float
     lost_after: float
-    first_not_finite: int | None
+    not_finite_at: int | None
     reach_slope: float
     growth: float
     exponents: Float[np.ndarray, " k"]
@@ -75,12 +75,12 @@ def summarize(found: RecurrenceMeasurement) -> RecurrenceSummary:
     lost = np.flatnonzero(~np.isfinite(states).all(axis=0))
     return RecurrenceSummary(
         name=found.name,
-        steps=len(norms),
+        steps=int(np.median(np.asarray(found.lengths))),
         gradient_first=float(middle[0]),
         gradient_last=float(middle[-1]),
         gradient_slope=slope_back(logarithm(middle)),
         lost_after=_lost_after(middle),
-        first_not_finite=int(faulty[-1]) if faulty.size else None,
+        not_finite_at=int(faulty[-1]) if faulty.size else None,
         reach_slope=slope_back(np.median(mean, axis=0)) if len(mean) else math.nan,
         growth=float(np.median(largest[:, 0])) if len(largest) else math.nan,
         exponents=exponents,
@@ -89,7 +89,7 @@ def summarize(found: RecurrenceMeasurement) -> RecurrenceSummary:
         smallest_singular_value=float(np.min(values)) if exact else math.nan,
         spectral_radius=float(np.max(radii)) if radii.size else math.nan,
         state_growth=_state_growth(states),
-        moves=bool(np.any(np.ptp(states[:, 1:], axis=1) > 1e-6 * np.max(states, 1))),
+        moves=_moves(states, np.asarray(found.changes, float)[taken]),
         state_lost=int(lost[0]) if lost.size else None,
     )
 
@@ -130,6 +130,14 @@ def logarithm(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Returns log x, -inf at 0 without a warning."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(x)
+
+
+def _moves(
+    states: Float[np.ndarray, "sequences moments"],
+    changes: Float[np.ndarray, "sequences steps"],
+) -> bool:
+    late = max(changes.shape[1] // 4, 1)
+    return bool(np.any(changes[:, -late:].max(axis=1) > 1e-6 * states.max(axis=1)))
 
 
 def _lost_after(middle: Float[np.ndarray, " steps"]) -> float:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,12 @@ from flax.errors import TraceContextError
 from jaxtyping import Array, Float
 
 from gradstab.diagnostics._norm_probe import norm_probe, trailing_norm
-from gradstab.diagnostics._probed_rnn import first_sequences, is_rnn, run_probed
+from gradstab.diagnostics._probed_rnn import (
+    first_sequences,
+    is_rnn,
+    rnn_base,
+    run_probed,
+)
 from gradstab.nn import Parametrization
 
 Path = tuple[Any, ...]
@@ -35,6 +41,7 @@ class Call:
     Attributes:
         path: of the module.
         order: the number of the call among those of the model.
+        run: of a cell called step by step, which of its runs the call belongs to.
         left: `slot`; of a layer `rms`, of a recurrence `inputs`, `carry` and what else
             `run_probed` says.
         gradient: of its slot: norms.
@@ -42,19 +49,21 @@ class Call:
 
     path: Path
     order: int
+    run: int
     left: dict[str, Any]
     gradient: Any = None
 
 
 def tapped_calls(
     model: nnx.Module, batch: Any, loss: Loss
-) -> tuple[Float[Array, ""], list[Call], list[Path]]:
+) -> tuple[Float[Array, ""], list[Call]]:
     """Evaluates a loss, and measures its gradient at every recurrence and layer.
 
     Recurrences are `nnx.RNN`, `gradstab.nn.RNN` and what derives from them, and cells
     that are called step by step; layers are the other modules with parameters or
     parametrizations of their own. A call within a loop of JAX that knows nothing of the
-    module, such as a `jax.lax.scan` over a closure, leaves nothing.
+    module, such as a `jax.lax.scan` over a closure, leaves nothing, and a module that a
+    transform of Flax keeps from changing is left alone.
 
     Args:
         model: any module. It is left unchanged.
@@ -62,18 +71,19 @@ def tapped_calls(
         loss: function (model, batch) -> a scalar, or a tuple whose first is one.
 
     Returns:
-        The loss, the calls in their order, and the paths of the modules that were never
-        seen at work.
+        The loss, and the calls in their order.
 
     Raises:
         ValueError: if the loss is no real scalar.
     """
     graph, state = nnx.split(model)
-    traced: list[Any] = []
+    traced: list[Call] = []
 
-    def run(slots: Mapping[Path, list[Array]]) -> tuple[Array, list[Any]]:
+    def run(
+        slots: Mapping[Path, list[Array]], chosen: Collection[Path]
+    ) -> tuple[Array, list[Any]]:
         copy = nnx.merge(graph, state, copy=True)
-        tapped = dict(_tappable(copy))
+        tapped = {path: one for path, one in _tappable(copy) if path in chosen}
         _tap(tapped, slots)
         value = loss(copy, batch)
         value = jnp.asarray(value[0] if isinstance(value, tuple) else value)
@@ -83,31 +93,51 @@ def tapped_calls(
                 f"{value.dtype.name} of shape {value.shape}."
             )
         calls = [
-            Call(path, record.get_metadata("order"), record.get_value())
+            Call(
+                path,
+                record.get_metadata("order"),
+                record.get_metadata("run"),
+                record.get_value(),
+            )
             for path, module in tapped.items()
             for record in module._tap_records
         ]
-        calls.sort(key=lambda call: call.order)
-        seen = {call.path for call in calls}
-        traced[:] = calls, [path for path in tapped if path not in seen]
-        return value, [call.left for call in calls]
+        traced[:] = sorted(calls, key=lambda call: call.order)
+        return value, [call.left for call in traced]
+
+    def look(chosen: Collection[Path]) -> list[Any]:
+        return jax.eval_shape(lambda: [left["slot"] for left in run({}, chosen)[1]])
+
+    def can_be_tapped(path: Path) -> bool:
+        try:
+            look([path])
+        except Exception:  # noqa: BLE001 - whatever a transform of Flax may raise
+            return False
+        return True
+
+    # A first look, without arithmetic, tells who is called and how large the slots are.
+    chosen = [path for path, _ in _tappable(model)]
+    try:
+        shapes = look(chosen)
+    except Exception:  # noqa: BLE001 - it may be the model's own, or due to a tap
+        look([])  # raises what is the model's own
+        chosen = list(filter(can_be_tapped, chosen))
+        shapes = look(chosen)
+    paths = [call.path for call in traced]
 
     def with_slots(values: list[Array]) -> tuple[Array, list[Any]]:
         slots: dict[Path, list[Array]] = {}
         for path, value in zip(paths, values, strict=True):
             slots.setdefault(path, []).append(value)
-        return run(slots)
+        return run(slots, chosen)
 
-    # A first look, without arithmetic, tells who is called and how large the slots are.
-    shapes = jax.eval_shape(lambda: [left["slot"] for left in run({})[1]])
-    paths = [call.path for call in traced[0]]
     zeros = [jnp.zeros(like.shape, like.dtype) for like in shapes]
     (value, left), norms = jax.value_and_grad(with_slots, has_aux=True)(zeros)
     calls = [
         dataclasses.replace(call, left=own, gradient=norm)
-        for call, own, norm in zip(traced[0], left, norms, strict=True)
+        for call, own, norm in zip(traced, left, norms, strict=True)
     ]
-    return value, calls, traced[1]
+    return value, calls
 
 
 def recurrent_calls(calls: list[Call]) -> list[Call]:
@@ -119,19 +149,35 @@ def recurrent_calls(calls: list[Call]) -> list[Call]:
     Returns:
         Calls of recurrent layers whose gradients have shape (steps, sequences).
     """
-    found = [c for c in calls if "inputs" in c.left and jnp.ndim(c.gradient) == 2]
-    by_cell: dict[Path, list[Call]] = {}
+    # Stacked by a transform of Flax, a recurrence has axes that nothing tells apart.
+    found = [
+        call
+        for call in calls
+        if "inputs" in call.left and jnp.ndim(call.gradient) == 2 and call.gradient.size
+    ]
+    runs: dict[tuple[Path, int], list[Call]] = {}
     for call in calls:
         if "input" in call.left and jnp.ndim(call.gradient) == 1:
-            by_cell.setdefault(call.path, []).append(call)
-    for path, steps in by_cell.items():
+            runs.setdefault((call.path, call.run), []).append(call)
+    for steps in runs.values():
         inputs = [step.left["input"] for step in steps]
         if len(steps) < 2 or len({jnp.shape(x) for x in inputs}) > 1:
             continue
         left = {"inputs": jnp.stack(inputs, 1), "carry": steps[0].left["carry"]}
         gradient = jnp.stack([step.gradient for step in steps])
-        found.append(Call(path, steps[0].order, left, gradient))
+        found.append(dataclasses.replace(steps[0], left=left, gradient=gradient))
     return sorted(found, key=lambda call: call.order)
+
+
+def unseen_modules(model: nnx.Module, seen: Collection[Path]) -> list[str]:
+    """Names the modules with parameters that are part of nothing that was seen."""
+    return [
+        path_name(path)
+        for path, module in nnx.iter_modules(model)
+        if any(isinstance(value, nnx.Param) for value in vars(module).values())
+        and not any(path[: len(whole)] == whole for whole in seen if whole)
+        and () not in seen
+    ]
 
 
 def names_of(calls: list[Call]) -> list[str]:
@@ -161,6 +207,9 @@ class _Tracker:
     def __init__(self) -> None:
         self.next = itertools.count().__next__
         self.running: set[Path] = set()
+        # Of each cell what it returned last, and the number of its run.
+        self.carries: dict[Path, list[Any]] = {}
+        self.runs: dict[Path, int] = {}
 
 
 def _tap(tapped: Mapping[Path, Any], slots: Mapping[Path, list[Array]]) -> None:
@@ -172,7 +221,9 @@ def _tap(tapped: Mapping[Path, Any], slots: Mapping[Path, list[Array]]) -> None:
             measure = _measure_rnn
         elif _is_cell(module):
             measure = _measure_cell
-        object.__setattr__(module, "__class__", _tapped_class(type(module), measure))
+        base = rnn_base(module)
+        kind = _tapped_class(type(module), base, measure)
+        object.__setattr__(module, "__class__", kind)
         module._tap_tracker = tracker
         module._tap_path = path
         module._tap_slots = nnx.List([_Slot(x) for x in slots.get(path, ())])
@@ -180,23 +231,28 @@ def _tap(tapped: Mapping[Path, Any], slots: Mapping[Path, list[Array]]) -> None:
 
 
 @functools.cache
-def _tapped_class(kind: type, measure: Callable[..., Any]) -> type:
-    """Derives a class whose calls are measured and which passes for its base."""
+def _tapped_class(kind: type, base: type | None, measure: Callable[..., Any]) -> type:
+    """Derives a class whose calls are measured and which passes for `kind`."""
+    # With a base it is the base's own call that is measured: a class that derives from
+    # it calls that with arguments of its own choice.
+    within = base or kind
 
     def __call__(self, *args, **options):
         running = self._tap_tracker.running
         # A module that calls a view of itself, its matrices built, is called once.
         if self._tap_path in running:
-            return kind.__call__(self, *args, **options)
+            return within.__call__(self, *args, **options)
         running.add(self._tap_path)
         try:
-            call = functools.partial(kind.__call__, self)
+            call = functools.partial(within.__call__, self)
             return measure(self, call, *args, **options)
         finally:
             running.remove(self._tap_path)
 
     names = {"__call__": __call__, "__module__": kind.__module__}
-    return type(kind.__name__, (kind,), names)
+    tapped = type(kind.__name__, (within,), names)
+    # Between the class and its base, where `super().__call__` looks first.
+    return tapped if within is kind else type(kind.__name__, (kind, tapped), {})
 
 
 def _measure_layer(layer: Any, call: Callable[..., Any], *args: Any, **options: Any):
@@ -217,15 +273,31 @@ def _measure_rnn(rnn: Any, call: Callable[..., Any], *args: Any, **options: Any)
     return out if _leave(rnn, left) else call(*args, **options)
 
 
-def _measure_cell(cell: Any, call: Callable[..., Any], carry: Any, inputs: Array):
+def _measure_cell(cell: Any, call: Callable[..., Any], *args: Any, **options: Any):
+    is_plain = len(args) == 2 and isinstance(args[1], jax.Array) and not options
+    if not is_plain:
+        return call(*args, **options)
+    carry, inputs = args
     batch_axes = inputs.ndim - cell.num_feature_axes
     slot = _next_slot(cell, inputs.shape[:batch_axes])
     first = functools.partial(first_sequences, batch_axes=batch_axes)
     left = {"slot": slot.ravel(), "input": first(inputs)}
     left["carry"] = jax.tree.map(first, carry)
-    if not _leave(cell, left):
+    if not _leave(cell, left, _run_of(cell, carry)):
         return call(carry, inputs)
-    return call(norm_probe(carry, slot), inputs)
+    out = call(norm_probe(carry, slot), inputs)
+    cell._tap_tracker.carries[cell._tap_path] = jax.tree.leaves(out[0])
+    return out
+
+
+def _run_of(cell: Any, carry: Any) -> int:
+    """Numbers the run of a cell: a new one unless it goes on from the last carry."""
+    tracker, path = cell._tap_tracker, cell._tap_path
+    last, leaves = tracker.carries.get(path, []), jax.tree.leaves(carry)
+    goes_on = len(last) == len(leaves) and all(map(operator.is_, last, leaves))
+    if not goes_on:
+        tracker.runs[path] = tracker.runs.get(path, -1) + 1
+    return tracker.runs[path]
 
 
 def _next_slot(module: Any, shape: tuple[int, ...]) -> Array:
@@ -236,10 +308,11 @@ def _next_slot(module: Any, shape: tuple[int, ...]) -> Array:
     return jnp.zeros(shape, jnp.zeros(()).dtype)
 
 
-def _leave(module: Any, left: dict[str, Any]) -> bool:
+def _leave(module: Any, left: dict[str, Any], run: int = 0) -> bool:
     """Stores what a call has seen, if its module can be written to where it runs."""
+    order = module._tap_tracker.next()
     try:
-        module._tap_records.append(_Record(left, order=module._tap_tracker.next()))
+        module._tap_records.append(_Record(left, order=order, run=run))
     except TraceContextError:
         return False
     return True

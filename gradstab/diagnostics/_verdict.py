@@ -1,12 +1,17 @@
 """Whether gradients vanish, explode, or depend on chaos."""
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gradstab.diagnostics._depth_gradient_profile import DepthProfile
-from gradstab.diagnostics._summary import RecurrenceSummary, logarithm, slope_back
+from gradstab.diagnostics._summary import (
+    LOST,
+    RecurrenceSummary,
+    logarithm,
+    slope_back,
+)
 
 Kind = Literal["stable", "vanishing", "exploding", "chaotic"]
 FACTOR = 100.0
@@ -20,15 +25,18 @@ class Verdict(str):
     A string, to be compared with one of the four; beside it what lies behind it.
 
     - vanishing: the largest singular value of ∂h_T/∂h_0 is below 1/100: a change of the
-      first state, whatever its direction, changes the last one by no more; or the
-      gradient at the first layer is below 1/100 of that at the last, by the line
-      through the logarithms of all layers.
+      first state, whatever its direction, changes the last one by no more. Or what the
+      loss sends back is lost: ‖∂L/∂h_t‖ falls below 1e-7 of its largest on the way to
+      the first step. Or the gradient at the first layer is below 1/100 of that at the
+      last, by the line through the logarithms of all layers, or 0.
     - chaotic: it is above 100, the leading Lyapunov exponent is above 0 by two standard
       errors, and the state moves and stays bounded: its size in the last quarter of the
       run is at most three times that in the second.
-    - exploding: it is above 100 without that, or a state or a gradient is not finite.
+    - exploding: it is above 100 without that, or the loss, a state or a gradient is not
+      finite.
     - stable: none of these, over as many steps as the batch has. Depth is judged from
-      four layers on.
+      four layers on, as one chain in the order of the calls: branches that run beside
+      each other, and gradients that are stopped on purpose, it cannot tell from depth.
 
     Attributes:
         kind: the string itself.
@@ -53,6 +61,10 @@ class Verdict(str):
         self.kind, self.where, self.number = kind, where, number
         self.evidence, self.remedy = evidence, remedy
         return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Returns what a copy is made of."""
+        return self.kind, self.where, self.number, self.evidence, self.remedy
 
     @property
     def sentence(self) -> str:
@@ -116,17 +128,27 @@ def judge_recurrence(found: RecurrenceSummary, keeps: float | None) -> Verdict:
     if found.state_lost is not None:
         words = f"the state is not finite from step {found.state_lost} on"
         return verdict("exploding", math.inf, words)
-    if found.first_not_finite is not None:
-        words = f"the gradient is not finite before step {found.first_not_finite + 1}"
+    if found.not_finite_at is not None:
+        words = f"the gradient is not finite before step {found.not_finite_at + 1}"
         return verdict("exploding", math.inf, words)
     growth = found.growth
+    if found.steps == 0:
+        return verdict("stable", 0.0, "the sequences that were followed have no step")
+    if math.isnan(growth):
+        return verdict("exploding", math.inf, "∂h_T/∂h_0 is not finite")
     words = (
         f"over {found.steps} steps the largest singular value of ∂h_T/∂h_0 is "
         f"{_power(growth)}"
     )
     if growth < -math.log(FACTOR):
         return verdict("vanishing", growth, words)
-    if not growth > math.log(FACTOR):
+    if growth <= math.log(FACTOR) and math.isfinite(found.lost_after):
+        lost = math.log(LOST)
+        words = (
+            f"{found.lost_after:.0f} steps back the gradient is below 1e-7 of its peak"
+        )
+        return verdict("vanishing", lost, words)
+    if growth <= math.log(FACTOR):
         return verdict("stable", growth, words)
     leading, error = found.exponents[0], found.errors[0]
     bounded = found.state_growth <= BOUNDED
@@ -137,20 +159,26 @@ def judge_recurrence(found: RecurrenceSummary, keeps: float | None) -> Verdict:
 
 
 def judge_depth(profile: DepthProfile) -> Verdict | None:
-    """Judges a deep network; None for one of fewer than four layers."""
+    """Judges a deep network; None for a sound one of fewer than four layers."""
     norms = np.asarray(profile.gradients, float)
-    if len(norms) < FEWEST_LAYERS:
-        return None
     if not np.isfinite(norms).all():
         name = profile.names[int(np.flatnonzero(~np.isfinite(norms))[-1])]
         words = f"the gradient at {name} is not finite"
         return Verdict(
             "exploding", "depth", math.inf, words, _DEPTH_REMEDIES["exploding"]
         )
+    if len(norms) < FEWEST_LAYERS:
+        return None
+    if not norms.any():
+        return Verdict("stable", "depth", 0.0, "the loss sends no gradient back", "")
     logs = logarithm(norms)
     growth = slope_back(logs) * (len(norms) - 1)
-    if not np.isfinite(logs).any() or np.isneginf(logs[0]):
-        growth = -math.inf
+    if norms[0] == 0:
+        name = profile.names[int(np.flatnonzero(norms)[0]) - 1]
+        words = f"no gradient reaches {name}: it is lost, or stopped"
+        return Verdict(
+            "vanishing", "depth", -math.inf, words, _DEPTH_REMEDIES["vanishing"]
+        )
     words = (
         f"from the last of {len(norms)} layers to the first the gradient changes by "
         f"{_power(growth)}"

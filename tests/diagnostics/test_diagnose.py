@@ -71,8 +71,8 @@ def test_runs_on_every_cell(name):
     model = Reader(layer(cells(3)[name]), 3)
     numbers = diagnose(model, inputs(8), mean_square, **QUICK).to_dict()
     assert all(isinstance(value, float) for value in numbers.values())
-    assert np.isfinite(numbers["rnn/gradient_slope"])
-    assert np.isfinite(numbers["rnn/exponents/1"])
+    assert np.isfinite(numbers["recurrence/rnn/gradient_slope"])
+    assert np.isfinite(numbers["recurrence/rnn/exponents/1"])
 
 
 def test_a_layer_that_runs_backwards_is_measured_in_its_order():
@@ -253,7 +253,7 @@ def test_numbers_that_are_too_small_are_refused(name, least):
 def test_no_jacobian_need_be_built(tmp_path):
     report = diagnose(linear(0.9), inputs(60, features=16), at_the_end, jacobians=0)
     assert report.verdict == "vanishing"
-    assert np.isnan(report.to_dict()["model/spectral_radius"])
+    assert np.isnan(report.to_dict()["recurrence/model/spectral_radius"])
     report.save(tmp_path)
 
 

@@ -86,7 +86,7 @@ def test_a_report_has_shares_and_times():
     times = found.gates["update"].time_scales
     np.testing.assert_allclose(times, np.full(SIZE, -1 / np.log(OPEN)), rtol=1e-4)
     assert found.gates["reset"].time_scales is None
-    assert report.to_dict()["model/gates/update/opened"] == 1
+    assert report.to_dict()["recurrence/model/gates/update/opened"] == 1
 
 
 def test_h_detach_has_the_gates_of_the_lstm():
