@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -31,11 +32,15 @@ from experiments.table import print_table
 from gradstab.dynamics import PeriodicOrbit
 
 
+Part = Literal["portraits", "fits"]
+
+
 @dataclass(frozen=True)
 class GruDynamicsSettings(Limited):
     """Portraits of gated recurrent units as flows, and what such units learn.
 
     Attributes:
+        parts: what to run: known units, units that are trained, or both.
         precision: to which folds are bisected.
         angles: of the rotation that makes a limit cycle, in degrees.
         distances: from the homoclinic loop, falling.
@@ -49,6 +54,7 @@ class GruDynamicsSettings(Limited):
         figure: what the two figures are called: its ending is -portraits and -fits.
     """
 
+    parts: tuple[Part, ...] = ("portraits", "fits")
     precision: float = 1e-4
     angles: tuple[float, ...] = (15.0, 30.0)
     distances: tuple[float, ...] = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -75,8 +81,8 @@ class GruDynamicsSettings(Limited):
             found.append(
                 "--learning-rate must be above 0, and --duration between 1 and 100,000."
             )
-        if not self.seeds:
-            found.append("--seeds must name at least one.")
+        if not (self.seeds and self.parts):
+            found.append("--seeds and --parts must name at least one.")
         return found
 
 
@@ -86,29 +92,38 @@ def run_gru_dynamics(settings: GruDynamicsSettings) -> None:
     Args:
         settings: they have no problems.
     """
-    folder = settings.figure.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    settings.figure.parent.mkdir(parents=True, exist_ok=True)
     with jax.enable_x64(True):  # in single precision slow states look like fixed ones
-        found = portraits(settings.precision, settings.angles, settings.distances)
-        _print_portraits(found)
-        for check in portrait_checks(found, settings.precision):
-            print(check)
-        print("drawn:", *draw_portraits(found, _named(settings, "portraits")))
-        orbit, cycles = fit_cycle(
-            settings.windows, settings.steps, settings.learning_rate, settings.seeds
-        )
-        rings = fit_ring(
-            settings.windows,
-            settings.ring_steps,
-            settings.learning_rate,
-            settings.seeds,
-            settings.duration,
-            settings.starts,
-        )
-        _print_fits(orbit, cycles, rings, settings)
-        for check in fitting_checks(orbit, cycles, rings):
-            print(check)
-        print("drawn:", *draw_fits(orbit, cycles, rings, _named(settings, "fits")))
+        if "portraits" in settings.parts:
+            run_portraits(settings)
+        if "fits" in settings.parts:
+            run_fits(settings)
+
+
+def run_portraits(settings: GruDynamicsSettings) -> None:
+    """Measures the four known units, and draws their portraits."""
+    found = portraits(settings.precision, settings.angles, settings.distances)
+    _print_portraits(found)
+    print(*portrait_checks(found, settings.precision), sep="\n")
+    print("drawn:", *draw_portraits(found, _named(settings, "portraits")))
+
+
+def run_fits(settings: GruDynamicsSettings) -> None:
+    """Trains units on a cycle and on a ring, and draws what they learned."""
+    orbit, cycles = fit_cycle(
+        settings.windows, settings.steps, settings.learning_rate, settings.seeds
+    )
+    rings = fit_ring(
+        settings.windows,
+        settings.ring_steps,
+        settings.learning_rate,
+        settings.seeds,
+        settings.duration,
+        settings.starts,
+    )
+    _print_fits(orbit, cycles, rings, settings)
+    print(*fitting_checks(orbit, cycles, rings), sep="\n")
+    print("drawn:", *draw_fits(orbit, cycles, rings, _named(settings, "fits")))
 
 
 def _named(settings: GruDynamicsSettings, what: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import matplotlib
 import matplotlib.lines
+import matplotlib.ticker
 import numpy as np
 from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +34,7 @@ MARKERS: dict[str, dict[str, Any]] = {
     "degenerate": {"marker": "*", "markerfacecolor": "#F0E442", "markersize": 12},
 }
 GRID = 61  # points of a stream plot along each axis
+LOOK: dict[Any, Any] = {**STYLE, "font.size": 11, "axes.titlesize": 11}
 
 
 def draw_portraits(found: Portraits, path: Path) -> list[Path]:
@@ -45,30 +47,33 @@ def draw_portraits(found: Portraits, path: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 5.4), dpi=200, layout="constrained")
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(7.8, 6.2), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         (first, second, third), (fourth, fifth, sixth) = figure.subplots(2, 3)
         _draw_folds(first, found)
         middle = found.turns[-1]
         degrees = round(math.degrees(middle.angle))
         cycle = np.asarray(middle.orbit.states)
-        focus = [point for point in found.rests if point.kind == "unstable focus"]
-        draw_flow(second, turning(middle.angle), SQUARE, _at_origin(focus), [cycle])
+        draw_flow(second, turning(middle.angle), SQUARE, middle.rests, [cycle])
         second.set_title(rf"P2: limit cycle, $\theta = {degrees}°$", loc="left")
         box = ((-1.05, 0.65), (-1.0, 0.7))
         widest = max(found.orbits)
-        for axes, offset, name in ((third, -widest, "below"), (fourth, 1e-2, "above")):
+        for axes, offset in ((third, -widest), (fourth, 1e-2)):
             field = homoclinic(found.meeting + offset)
             if offset < 0:
                 curve = np.asarray(found.orbits[widest].states)
             else:
-                curve = free_run(field, np.asarray([NEAR_FOCUS]), 80.0)[1][:, 0]
+                start = np.asarray([NEAR_FOCUS])
+                curve = free_run(field, start, 80.0, hop=0.1)[1][:, 0]
             draw_flow(axes, field, box, found.rests, [curve])
-            sign = "-" if offset < 0 else "+"
-            text = rf"P3: $\delta = \delta^* {sign} {abs(offset):g}$"
-            axes.set_title(text, loc="left")
-        draw_flow(fifth, pseudo_line(), ((-1.5, 1.5), (-1.5, 1.5)), found.line, [])
+            axes.set_title(rf"P3: $\delta = \delta^* {offset:+g}$", loc="left")
+        corners = np.asarray([
+            (x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x != -y
+        ])
+        _, paths = free_run(pseudo_line(), corners * 1.4, 30.0, hop=0.1)
+        box = ((-1.5, 1.5), (-1.5, 1.5))
+        draw_flow(fifth, pseudo_line(), box, found.line, list(paths.swapaxes(0, 1)))
         fifth.set_title("P4: pseudo-line attractor", loc="left")
         _draw_periods(sixth, found)
         _legend(figure, [second, third, fifth])
@@ -92,8 +97,8 @@ def draw_fits(
     Returns:
         The files written.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 2.9), dpi=200, layout="constrained")
+    with matplotlib.rc_context(LOOK):
+        figure = Figure(figsize=(7.8, 3.3), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         first, second, third = figure.subplots(1, 3)
         first.plot(*np.asarray(orbit.states).T, color="0.55", linewidth=4, label="true")
@@ -101,13 +106,13 @@ def draw_fits(
             label = "learned" if place == 0 else None
             first.plot(*one.path.T, color=GREEN, linewidth=0.8, label=label)
         first.set_title("Van der Pol's cycle", loc="left")
-        first.legend(frameon=False, fontsize=8, loc="lower right", handlelength=1.2)
+        first.legend(frameon=False, fontsize=9, loc="center", handlelength=1.2)
         first.set_aspect("equal")
         _name(first)
-        # The one with the most left: the others' portraits are as poor or poorer.
+        # The one that kept most of it.
         shown = max(rings, key=lambda one: len(one.rests))
         paths = list(shown.paths.swapaxes(0, 1))
-        draw_flow(second, shown.field, SQUARE, shown.rests, paths, thin=True)
+        draw_flow(second, shown.field, SQUARE, shown.rests, paths)
         angles = np.linspace(0, 2 * np.pi, 200)
         circle = RADIUS * np.stack([np.cos(angles), np.sin(angles)])
         second.plot(*circle, color="0.55", linewidth=3.5, zorder=2)
@@ -118,6 +123,7 @@ def draw_fits(
         third.set_xscale("log")
         third.set_xlabel("time")
         third.set_ylabel("angle (degrees)")
+        third.yaxis.set_major_locator(matplotlib.ticker.MultipleLocator(90))
         third.set_title("Its runs along the ring", loc="left")
         _legend(figure, [second])
         return save(figure, path)
@@ -129,8 +135,6 @@ def draw_flow(
     box: tuple[tuple[float, float], tuple[float, float]],
     points: Sequence[FixedPoint],
     curves: Sequence[Float[np.ndarray, "times 2"]],
-    *,
-    thin: bool = False,
 ) -> None:
     """Draws a planar flow: stream lines, nullclines, fixed points and trajectories.
 
@@ -140,7 +144,6 @@ def draw_flow(
         box: a row (low, high) for each coordinate.
         points: the fixed points to mark.
         curves: the trajectories.
-        thin: whether these are many.
     """
     velocities = np.asarray(jax.jit(jax.vmap(field))(grid_points(box, GRID)))
     sides = [np.linspace(low, high, GRID) for low, high in box]
@@ -152,7 +155,7 @@ def draw_flow(
         for line in lines:
             axes.plot(*line.T, linewidth=1.4, zorder=3, **look)
     for curve in curves:
-        width = 0.7 if thin else 2.2
+        width = 2.2 if len(curves) == 1 else 0.8
         axes.plot(*np.asarray(curve).T, color=GREEN, linewidth=width, zorder=4)
     for point in points:
         style = {"markersize": 6, "markeredgecolor": INK, **MARKERS[point.kind]}
@@ -163,7 +166,7 @@ def draw_flow(
 
 
 def _draw_folds(axes: Any, found: Portraits) -> None:
-    heights = np.linspace(-0.985, 0.985, 1971)
+    heights = np.linspace(-0.9995, 0.9995, 3999)
     for weight, color in ((2.0, ORANGE), *zip(WEIGHTS, (BLUE, GREEN), strict=True)):
         biases = np.arctanh(heights) - weight / 2 * heights
         holds = weight / 2 * (1 - heights**2) < 1
@@ -182,8 +185,9 @@ def _draw_folds(axes: Any, found: Portraits) -> None:
     axes.set(xlim=(-widest, widest), ylim=(-1.05, 1.05))
     axes.set_xlabel("bias $b$")
     axes.set_ylabel("$h$ at rest")
-    axes.set_title("P1: folds (dots: bisected)", loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", handlelength=1.2)
+    axes.set_title("P1: folds", loc="left")
+    place = {"loc": "upper right", "bbox_to_anchor": (1.05, 0.9)}
+    axes.legend(frameon=False, fontsize=9, handlelength=1.0, **place)
 
 
 def _draw_periods(axes: Any, found: Portraits) -> None:
@@ -191,25 +195,20 @@ def _draw_periods(axes: Any, found: Portraits) -> None:
     periods = np.asarray([one.period for one in found.orbits.values()])
     growth = max(float(np.real(p.eigenvalues[0])) for p in found.rests[:2])
     law = periods[-1] - np.log(distances / distances[-1]) / growth
-    axes.semilogx(distances, law, color="0.45", label=r"$-\ln(\delta^*-\delta)/\lambda$")
+    axes.semilogx(
+        distances, law, color="0.45", label=r"$-\ln(\delta^*-\delta)/\lambda$"
+    )
     axes.semilogx(distances, periods, "o", color=GREEN, markersize=5, label="found")
     axes.invert_xaxis()
     axes.set_xlabel(r"$\delta^* - \delta$")
     axes.set_ylabel("period")
     axes.set_title("P3: towards the saddle", loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="upper left", handlelength=1.2)
-
-
-def _at_origin(focus: Sequence[FixedPoint]) -> list[FixedPoint]:
-    """Gives a focus at the origin, which is all that P2 has within its window."""
-    return [
-        FixedPoint(np.zeros(2), one.kind, one.eigenvalues, 0.0, 0.0) for one in focus
-    ]
+    axes.legend(frameon=False, fontsize=9, loc="upper left", handlelength=1.2)
 
 
 def _name(axes: Any) -> None:
     axes.set_xlabel("$h_1$")
-    axes.set_ylabel("$h_2$", labelpad=0)
+    axes.set_ylabel("$h_2$", labelpad=1)
 
 
 def _legend(figure: Figure, shown: Sequence[Any]) -> None:
@@ -218,6 +217,7 @@ def _legend(figure: Figure, shown: Sequence[Any]) -> None:
     for place, look in enumerate(NULLCLINES, start=1):
         line = matplotlib.lines.Line2D([], [], linewidth=1.4, **look)
         named[rf"$\mathrm{{d}}h_{place}/\mathrm{{d}}t = 0$"] = line
+    named["trajectory"] = matplotlib.lines.Line2D([], [], color=GREEN, linewidth=2.2)
     for axes in shown:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))

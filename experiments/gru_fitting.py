@@ -169,13 +169,16 @@ def window(
 
 
 def free_run(
-    field: Field, starts: Float[Array, "starts 2"], duration: float
+    field: Field,
+    starts: Float[Array, "starts 2"],
+    duration: float,
+    hop: float = HOP,
 ) -> tuple[Float[np.ndarray, " times"], Float[np.ndarray, "times starts 2"]]:
     """Follows a field from several starts, these included."""
-    samples = math.ceil(duration / HOP)
-    follow = jax.jit(jax.vmap(lambda start: window(field, start, samples), out_axes=1))
-    paths = np.concatenate([starts[None], follow(starts)])
-    return HOP * np.arange(samples + 1), paths
+    samples = math.ceil(duration / hop)
+    follow = jax.vmap(lambda start: window(field, start, samples, hop), out_axes=1)
+    paths = np.concatenate([starts[None], jax.jit(follow)(starts)])
+    return hop * np.arange(samples + 1), paths
 
 
 def learned(
@@ -225,7 +228,7 @@ def fit_cycle(
     pupil = Pupil(van_der_pol, starts, steps, learning_rate)
     for field, loss, _ in learned(pupil, seeds):
         duration = PERIODS * orbit.period
-        _, paths = free_run(field, orbit.state[None], duration)
+        _, paths = free_run(field, orbit.state[None], duration, hop=0.1)
         try:
             found = periodic_orbit(
                 field, orbit.state, settle=duration, max_period=3 * orbit.period

@@ -47,11 +47,13 @@ class Turn:
         angle: θ in radians.
         orbit: its limit cycle.
         plane_period: that of the flow of twice the speed.
+        rests: its fixed points.
     """
 
     angle: float
     orbit: PeriodicOrbit
     plane_period: float
+    rests: Sequence[FixedPoint]
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def turn(angle: float) -> Turn:
     start = jnp.asarray([0.3, 0.1])
     orbit = periodic_orbit(turning(angle), start, settle=400.0)
     twin = periodic_orbit(plane(angle), start, settle=200.0)
-    return Turn(angle, orbit, twin.period)
+    return Turn(angle, orbit, twin.period, rests(turning(angle)))
 
 
 def has_cycle(field: Field, start: jax.Array, *, settle: float = 400.0) -> bool:
@@ -274,7 +276,7 @@ def portrait_checks(found: Portraits, precision: float) -> list[Check]:
             ", ".join(f"{ratio:.10f}" for ratio in ratios),
         ),
         Check(
-            "P3: a node, a saddle with -0.57246 and 0.55696, a focus; the same above δ*",
+            "P3: a node, a saddle with -0.57246 and 0.55696, a focus, as above δ*",
             [one.kind for one in found.rests] == list(found.rests_above)
             and found.rests_above == ["stable node", "saddle", "unstable focus"]
             and bool(np.allclose(values, [0.55696, -0.57246], rtol=0, atol=5e-6)),
