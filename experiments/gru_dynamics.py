@@ -31,7 +31,6 @@ from experiments.limits import Limited
 from experiments.table import print_table
 from gradstab.dynamics import PeriodicOrbit
 
-
 Part = Literal["portraits", "fits"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import matplotlib
 import matplotlib.lines
 import matplotlib.ticker
@@ -64,14 +65,13 @@ def draw_portraits(found: Portraits, path: Path) -> list[Path]:
             if offset < 0:
                 curve = np.asarray(found.orbits[widest].states)
             else:
-                start = np.asarray([NEAR_FOCUS])
+                start = jnp.asarray([NEAR_FOCUS])
                 curve = free_run(field, start, 80.0, hop=0.1)[1][:, 0]
             draw_flow(axes, field, box, found.rests, [curve])
             axes.set_title(rf"P3: $\delta = \delta^* {offset:+g}$", loc="left")
-        corners = np.asarray([
-            (x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x != -y
-        ])
-        _, paths = free_run(pseudo_line(), corners * 1.4, 30.0, hop=0.1)
+        edge = (-1.4, 0.0, 1.4)
+        around = jnp.asarray([(x, y) for x in edge for y in edge if x != -y])
+        _, paths = free_run(pseudo_line(), around, 30.0, hop=0.1)
         box = ((-1.5, 1.5), (-1.5, 1.5))
         draw_flow(fifth, pseudo_line(), box, found.line, list(paths.swapaxes(0, 1)))
         fifth.set_title("P4: pseudo-line attractor", loc="left")

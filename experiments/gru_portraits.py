@@ -298,7 +298,8 @@ def portrait_checks(found: Portraits, precision: float) -> list[Check]:
             len(found.line) == 1
             and bool(np.max(np.abs(found.line[0].state)) < 1e-3)
             and bool(np.allclose(found.line[0].eigenvalues, [0, -0.5], atol=1e-9)),
-            f"{len(found.line)} found, merged over {found.line[0].spread:.1e}",
+            f"{len(found.line)} found, merged from places as far apart as "
+            f"{', '.join(f'{one.spread:.1e}' for one in found.line)}",
         ),
         Check(
             "P4: the largest speeds along the line, to two digits",
