@@ -60,7 +60,7 @@ def draw_portraits(found: Portraits, path: Path) -> list[Path]:
         second.set_title(rf"P2: limit cycle, $\theta = {degrees}°$", loc="left")
         box = ((-1.05, 0.65), (-1.0, 0.7))
         widest = max(found.orbits)
-        for axes, offset in ((third, -widest), (fourth, 1e-2)):
+        for axes, offset in ((fourth, -widest), (fifth, 1e-2)):
             field = homoclinic(found.meeting + offset)
             if offset < 0:
                 curve = np.asarray(found.orbits[widest].states)
@@ -73,10 +73,10 @@ def draw_portraits(found: Portraits, path: Path) -> list[Path]:
         around = jnp.asarray([(x, y) for x in edge for y in edge if x != -y])
         _, paths = free_run(pseudo_line(), around, 30.0, hop=0.1)
         box = ((-1.5, 1.5), (-1.5, 1.5))
-        draw_flow(fifth, pseudo_line(), box, found.line, list(paths.swapaxes(0, 1)))
-        fifth.set_title("P4: pseudo-line attractor", loc="left")
+        draw_flow(third, pseudo_line(), box, found.line, list(paths.swapaxes(0, 1)))
+        third.set_title("P4: pseudo-line attractor", loc="left")
         _draw_periods(sixth, found)
-        _legend(figure, [second, third, fifth])
+        _legend(figure, [second, third, fourth])
         return save(figure, path)
 
 
@@ -155,7 +155,7 @@ def draw_flow(
         for line in lines:
             axes.plot(*line.T, linewidth=1.4, zorder=3, **look)
     for curve in curves:
-        width = 2.2 if len(curves) == 1 else 0.8
+        width = 2.2 if len(curves) == 1 else 0.9
         axes.plot(*np.asarray(curve).T, color=GREEN, linewidth=width, zorder=4)
     for point in points:
         style = {"markersize": 6, "markeredgecolor": INK, **MARKERS[point.kind]}
@@ -183,7 +183,7 @@ def _draw_folds(axes: Any, found: Portraits) -> None:
     axes.plot(0, 0, "o", color=INK, markersize=4.5, zorder=4)
     widest = 1.6 * fold(max(WEIGHTS))
     axes.set(xlim=(-widest, widest), ylim=(-1.05, 1.05))
-    axes.set_xlabel("bias $b$")
+    axes.set_xlabel("bias $b$ (dashed: unstable)")
     axes.set_ylabel("$h$ at rest")
     axes.set_title("P1: folds", loc="left")
     place = {"loc": "upper right", "bbox_to_anchor": (1.05, 0.9)}

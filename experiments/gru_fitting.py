@@ -13,7 +13,6 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from experiments.experiment import Check
 from experiments.gru_flows import Field, autonomous
 from experiments.gru_portraits import rests
 from gradstab.dynamics import (
@@ -52,6 +51,14 @@ class CycleRun:
     loss: float
     path: Float[np.ndarray, "times 2"]
     orbit: PeriodicOrbit | None
+
+    def aside(self, teacher: PeriodicOrbit) -> float:
+        """How far the cycle comes from the teacher's, NaN if there is none."""
+        if self.orbit is None:
+            return math.nan
+        ours, theirs = np.asarray(self.orbit.states), np.asarray(teacher.states)
+        gaps = np.linalg.norm(ours[:, None] - theirs, axis=-1)
+        return float(np.max(np.min(gaps, axis=1)))
 
 
 @dataclass(frozen=True)
@@ -274,36 +281,3 @@ def fit_ring(
         times, paths = free_run(field, on_ring, duration)
         runs.append(RingRun(field, loss, times, paths, rests(field)))
     return runs
-
-
-def fitting_checks(
-    orbit: PeriodicOrbit, cycles: Sequence[CycleRun], rings: Sequence[RingRun]
-) -> list[Check]:
-    """Tests that cycles are learned, and that rings are not.
-
-    Args:
-        orbit: the teacher's.
-        cycles: what came of those that learned it.
-        rings: what came of those that learned the ring.
-
-    Returns:
-        The claims.
-    """
-    periods = [one.orbit.period if one.orbit else math.nan for one in cycles]
-    ends = [[held for held in one.held_by if held] for one in rings]
-    starts = [one.paths.shape[1] for one in rings]
-    return [
-        Check(
-            "after ten free periods every unit is on a cycle, of a period within 5 %",
-            all(abs(one / orbit.period - 1) <= 0.05 for one in periods),
-            f"{', '.join(f'{one:.3f}' for one in periods)} for {orbit.period:.3f}",
-        ),
-        Check(
-            "of the ring finitely many fixed points are left, where every run ends",
-            all(sum(held) == n for held, n in zip(ends, starts, strict=True)),
-            ", ".join(
-                f"{sum(held)} of {n} at {len(held)}, {len(one.rests)} in all"
-                for held, n, one in zip(ends, starts, rings, strict=True)
-            ),
-        ),
-    ]

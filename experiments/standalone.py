@@ -115,7 +115,7 @@ STANDALONE: dict[str, Standalone] = {
     "gru_dynamics": Standalone(
         GruDynamicsSettings(),
         run_gru_dynamics,
-        summary="rest, cycles and a homoclinic loop in small GRUs, and rings unlearned",
+        summary="rest, cycles and a homoclinic loop of GRUs, and what they learn",
         data="generated",
         duration="6 min",
         paper="Jordan et al. 2021",

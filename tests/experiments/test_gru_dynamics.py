@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from experiments.__main__ import main
+from experiments.gru_checks import fitting_checks, portrait_checks
 from experiments.gru_dynamics import GruDynamicsSettings
-from experiments.gru_figure import draw_fits, draw_portraits
+from experiments.gru_figure import draw_portraits
 from experiments.gru_fitting import (
     RADIUS,
     CycleRun,
     Pupil,
     RingRun,
-    fitting_checks,
     free_run,
     learned,
     ring,
@@ -38,7 +38,6 @@ from experiments.gru_portraits import (
     bisect,
     fastest,
     meeting,
-    portrait_checks,
     slopes,
 )
 from gradstab.dynamics import FixedPoint, PeriodicOrbit
@@ -193,6 +192,7 @@ def test_judges_what_was_learned():
     at_rest = ring_run([[0.5, 0.0], [0.5, 1e-4]])
     assert all(one.met for one in fitting_checks(circle(10.0), [cycle], [at_rest]))
     assert at_rest.held_by == [2]
+    assert cycle.aside(circle(9.0, radius=0.4)) == pytest.approx(0.1)
     assert at_rest.moved == pytest.approx(math.sqrt(0.5) / 2, abs=1e-3)
     away = ring_run([[0.5, 0.0], [0.5, 0.1]])
     for orbit in (None, circle(10.6)):
@@ -202,17 +202,9 @@ def test_judges_what_was_learned():
 
 
 @pytest.mark.slow
-def test_draws(tmp_path):
-    cycle = CycleRun(0.1, np.asarray(circle(10.0).states), None)
-    at_rest = ring_run([[0.5, 0.0], [0.5, 0.0]])
+def test_draws_portraits(tmp_path):
     drawn = draw_portraits(known(), tmp_path / "portraits")
-    drawn += draw_fits(circle(10.0), [cycle], [at_rest], tmp_path / "fits")
-    assert [path.name for path in drawn] == [
-        "portraits.png",
-        "portraits.pdf",
-        "fits.png",
-        "fits.pdf",
-    ]
+    assert [path.name for path in drawn] == ["portraits.png", "portraits.pdf"]
     assert all(path.stat().st_size > 1000 for path in drawn)
 
 
