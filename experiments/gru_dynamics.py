@@ -2,7 +2,7 @@
 
 Jordan, Sokol & Park ("Gated Recurrent Units Viewed Through the Lens of Continuous Time
 Dynamical Systems", Frontiers in Computational Neuroscience 15, 2021, arXiv:1906.01005)
-draw what one or two units can do between inputs: up to nine fixed points, limit cycles,
+draw what one or two units can do between inputs: several fixed points, limit cycles,
 a homoclinic loop, and a line that is all but at rest; a continuum of fixed points they
 could not train. Their parameters were not at hand: the four units P1 to P4 here are our
 own (see `gru_flows`), held against closed forms and against each other. Then units are
