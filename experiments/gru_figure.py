@@ -74,7 +74,7 @@ def draw_portraits(found: Portraits, path: Path) -> list[Path]:
         _, paths = free_run(pseudo_line(), around, 30.0, hop=0.1)
         box = ((-1.5, 1.5), (-1.5, 1.5))
         draw_flow(third, pseudo_line(), box, found.line, list(paths.swapaxes(0, 1)))
-        third.set_title("P4: pseudo-line attractor", loc="left")
+        third.set_title("P4: pseudo-line", loc="left")
         _draw_periods(sixth, found)
         _legend(figure, [second, third, fourth])
         return save(figure, path)
