@@ -22,7 +22,7 @@ digits as derived.
 After 2,000 steps and ten free periods three units of three turn on van der Pol's cycle
 with periods of 13.361, 13.711 and 13.394 for 13.327, their curves up to 0.09 aside. Of
 the ring 7, 3 and 5 fixed points are left, of which 3, 2 and 3 attract and hold all 24
-states that were on it, moved by 0.27 to 0.45 of its radius 0.5.
+states that were on it; their median way is 0.27 to 0.45, where the radius is 0.5.
 
 Van der Pol's time runs at half its speed: no unit is faster than 1 + |h|. Windows start
 up to some 0.1 off the orbit, else nothing says that it attracts.
