@@ -21,6 +21,7 @@ from experiments.gradient_flow_encoding import (
     GradientFlowEncodingSettings,
     run_gradient_flow_encoding,
 )
+from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -111,6 +112,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits, MNIST",
         duration="3 min",
         paper="Flouris et al. 2021",
+    ),
+    "gru_dynamics": Standalone(
+        GruDynamicsSettings(),
+        run_gru_dynamics,
+        summary="rest, cycles and a homoclinic loop of GRUs, and what they learn",
+        data="generated",
+        duration="6 min",
+        paper="Jordan et al. 2021",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),

@@ -12,6 +12,8 @@ from gradstab.dynamics import GRUODECell, periodic_orbit
 
 SQUARE = [[-1.0, 1.0], [-1.0, 1.0]]
 HOPF = math.acos(1 / 1.5)  # where the cycle of a plane is born, at σ = 1.5
+# Near, by 7.8e-8, where a loop through the saddle ends the cycles of `homoclinic`; the
+# periods that are expected were taken at distances from this number.
 HOMOCLINIC = 0.109895630
 START = (0.3, 0.1)
 
