@@ -11,9 +11,8 @@ towards which all flows and on which nothing moves, and left to themselves.
 
 What came out. P1: its folds lie where the closed form has them. P2: its cycle lives in
 the window of angles, with twice the period of the plane's flow. P3: the loop closes at
-δ* = 0.1098957076, by the unstable manifold of the saddle and by the end of the cycle; a
-value of 0.109895630 that we had before is low by 7.8e-8, which is 8 % of the smallest
-distance taken here. The period grows by 4.17 a decade where ln(10)/λ = 4.134 is the
+δ* = 0.1098957076, by the unstable manifold of the saddle and by the end of the cycle.
+The period grows by 4.17 a decade where ln(10)/λ = 4.134 is the
 limit: the saddle's eigenvalues all but cancel (their ratio is 1.028), so that the limit
 is approached as slowly as (δ* - δ) to the power 0.028; from the Floquet multiplier of
 0.268 at a distance of 1e-5 one expects 4.175. P4: one fixed point, and speeds to two
