@@ -89,6 +89,15 @@ def test_a_report_has_shares_and_times():
     assert report.to_dict()["recurrence/model/gates/update/opened"] == 1
 
 
+def test_a_gate_that_is_never_closed_never_forgets():
+    cell = cells(SIZE)["lstm"]
+    set_gate(cell, "forget", 200.0)
+    model = gs.nn.RNN(cell)
+    report = diagnose(model, inputs(STEPS), mean_square, exponents=1, jacobians=0)
+    times = report.measurement.recurrences[0].gates["forget"].time_scales
+    np.testing.assert_array_equal(times, np.full(SIZE, np.inf))
+
+
 def test_h_detach_has_the_gates_of_the_lstm():
     cell = gs.nn.HDetachLSTMCell(2, SIZE, rngs=nnx.Rngs(0))
     model = gs.nn.RNN(cell, rngs=nnx.Rngs(1))

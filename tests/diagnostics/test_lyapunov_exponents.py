@@ -169,6 +169,28 @@ def test_burn_in_does_not_count():
     np.testing.assert_allclose(found.running[-1], found.values, rtol=1e-12)
 
 
+def test_steps_that_share_a_factorization_share_its_growth():
+    matrix = jnp.diag(jnp.asarray([2.0, 0.5]))
+    found = lyapunov_exponents(
+        lambda h, _: matrix @ h,
+        jnp.ones(2),
+        steps=36,
+        burn_in=4,
+        orthonormalize_every=8,
+        key=jax.random.key(1),
+    )
+    np.testing.assert_allclose(found.values[0], np.log(2), rtol=1e-3)
+    np.testing.assert_allclose(found.running[4:, 0], np.log(2), rtol=1e-2)
+    assert found.standard_error[0] < 1e-2
+
+
+def test_all_of_an_expanding_map_fill_its_space():
+    found = lyapunov_exponents(lambda h, _: 1.1 * h, jnp.ones(3), steps=5)
+    assert found.kaplan_yorke_dimension == 3
+    part = lyapunov_exponents(lambda h, _: 1.1 * h, jnp.ones(3), steps=5, count=2)
+    assert np.isnan(part.kaplan_yorke_dimension)
+
+
 def test_are_rates_in_units_of_the_duration():
     found = lyapunov_exponents(
         lambda h, _: 0.5 * h, jnp.ones(1), steps=10, duration=0.25

@@ -83,6 +83,12 @@ def test_time_may_come_first_and_run_backwards():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_cells_that_draw_are_refused():
+    cell = gs.nn.HDetachLSTMCell(2, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="`rnn` must not draw at every step"):
+        lyapunov_penalty(gs.nn.RNN(cell, rngs=nnx.Rngs(0)), inputs(4), count=1)
+
+
 def test_other_modules_and_shapes_are_refused():
     cell = nnx.SimpleCell(2, 3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="`rnn` must be an `nnx.RNN`"):

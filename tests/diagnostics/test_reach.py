@@ -66,6 +66,20 @@ def test_neither_overflows_nor_underflows(factor):
     np.testing.assert_allclose(found.log_largest, expected, rtol=1e-4)
 
 
+def test_a_single_direction_is_found_among_many():
+    with jax.enable_x64(True):
+        size = 64
+        left, right = (random_matrix(seed, (size,), jnp.float64) for seed in (0, 1))
+        left, right = left / jnp.linalg.norm(left), right / jnp.linalg.norm(right)
+        one = 0.5 * left[:, None] * right[None]
+
+        def step(h, x):
+            return jnp.where(x > 0, one @ h, h)
+
+        found = reach(step, jnp.zeros(size), jnp.asarray([0.0, 1.0, 0.0]))
+    np.testing.assert_allclose(found.log_largest[0], np.log(0.5), atol=1e-6)
+
+
 def test_of_what_dies_is_minus_infinity():
     found = reach(lambda h, x: 0 * h + x, jnp.zeros(SIZE), jnp.zeros((3, SIZE)))
     assert np.all(np.isneginf(found.log_mean))

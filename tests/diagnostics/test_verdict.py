@@ -1,5 +1,8 @@
 """Models of known behavior, and what is said of them."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 from flax import nnx
 
 import gradstab as gs
-from gradstab.diagnostics import diagnose
+from gradstab.diagnostics import Verdict, diagnose
 
 STEPS = 100
 UNITS = 16
@@ -289,3 +292,77 @@ def test_of_a_deep_network(name):
     shape = (32, size) if "channel" not in name else (4, 8, 8, 20)
     verdict = judge(model, jax.random.normal(jax.random.key(0), shape))
     assert verdict == expected, verdict.sentence
+
+
+class Clocked(nnx.SimpleCell):
+    """A cell whose carry holds a clock beside its state."""
+
+    def __call__(self, carry, inputs):
+        state, clock = carry
+        state, output = super().__call__(state, inputs)
+        return (state, clock + 1), output
+
+    def initialize_carry(self, input_shape, rngs=None, carry_init=None):
+        state = super().initialize_carry(input_shape, rngs, carry_init)
+        return state, jnp.zeros((*input_shape[:-1], 1))
+
+
+def test_a_clock_in_the_carry_hides_nothing():
+    cell = Clocked(3, UNITS, activation_fn=identity, rngs=nnx.Rngs(0))
+    cell.dense_h.kernel[...] = orthogonal(0.5)
+    batch = jax.random.normal(jax.random.key(0), (5, STEPS, 3))
+    verdict = judge(Read(nnx.RNN(cell)), batch)
+    assert verdict == "vanishing"
+    assert "below 1e-7 of its peak" in verdict.evidence
+
+
+class OnASphere(nnx.RNNCellBase):
+    """A chaotic map whose state keeps its norm."""
+
+    def __init__(self, size):
+        self.kernel = nnx.Param(gaussian(4.0, size))
+        self.size = size
+
+    def __call__(self, carry, inputs):
+        carry = jnp.tanh(carry @ self.kernel[...]) + inputs[..., :1]
+        carry /= jnp.linalg.norm(carry, axis=-1, keepdims=True) / self.size**0.5
+        return carry, carry
+
+    def initialize_carry(self, input_shape, rngs=None, carry_init=None):
+        start = jnp.cos(jnp.arange(self.size, dtype=jnp.float32))
+        return jnp.broadcast_to(start, (*input_shape[:-1], self.size))
+
+    @property
+    def num_feature_axes(self):
+        return 1
+
+
+def test_chaos_of_a_state_of_constant_size_is_chaos():
+    batch = 0.1 * jax.random.normal(jax.random.key(0), (5, STEPS, 3))
+    assert judge(Read(nnx.RNN(OnASphere(64))), batch) == "chaotic"
+
+
+def test_a_loss_that_is_not_finite_is_no_stable_one():
+    model = Stack([nnx.Linear(3, 3, rngs=nnx.Rngs(0)) for _ in range(2)])
+    report = diagnose(model, jnp.full((2, 3), jnp.nan), mean_square)
+    assert report.verdict == "exploding"
+
+
+def test_gradients_that_are_stopped_are_named():
+    class Stopped(Stack):
+        def __call__(self, inputs):
+            for place, layer in enumerate(self.layers):
+                inputs = layer(inputs)
+                inputs = jax.lax.stop_gradient(inputs) if place == 6 else inputs
+            return inputs
+
+    verdict = judge(Stopped(linears(1.0)), jnp.ones((4, UNITS)))
+    assert verdict == "vanishing"
+    assert "no gradient reaches layers.6" in verdict.evidence
+
+
+def test_can_be_copied_and_pickled():
+    verdict = Verdict("stable", "depth", 0.5, "words", "")
+    for again in (copy.deepcopy(verdict), pickle.loads(pickle.dumps(verdict))):
+        assert again == verdict
+        assert again.sentence == verdict.sentence
