@@ -20,6 +20,7 @@ from experiments.gradient_flow_encoding import (
     GradientFlowEncodingSettings,
     run_gradient_flow_encoding,
 )
+from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -110,6 +111,14 @@ STANDALONE: dict[str, Standalone] = {
         data="digits, MNIST",
         duration="3 min",
         paper="Flouris et al. 2021",
+    ),
+    "limit_cycle": Standalone(
+        LimitCycleSettings(),
+        run_limit_cycle,
+        summary="gradients along limit cycles, and what networks learn from them",
+        data="generated",
+        duration="8 min",
+        paper="Sokol et al. 2019",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),
