@@ -1,7 +1,8 @@
 """A gradient on its way back through networks that nothing drives, by their start."""
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 import gradstab as gs
 from gradstab.dynamics import Euler, adjoint_trace, time_step
 
+VectorField = Callable[[Array], Array]
 RELAXATION = 300  # units of time before anything is measured
 WITHIN = 3  # standard errors: an exponent as near to 0 counts as 0
 
@@ -90,10 +92,35 @@ def gradients(
         What becomes of it, in double precision.
     """
     steps = round(duration / dt)
+    with jax.enable_x64(True):
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+        *others, own = jnp.moveaxis(
+            jax.vmap(lambda k: jax.random.split(k, 4))(keys), 1, 0
+        )
+        cells = [build(start, hidden, dt, key) for key in own]
+        matrices = jnp.stack([cell.recurrent() for cell in cells])
+        found = _measure(matrices, tuple(others), duration, dt)
+        norms, exponents, errors, states = map(np.asarray, found)
+        verdicts = tuple(
+            verdict(cell, state, steps)
+            for cell, state in zip(cells, states, strict=True)
+        )
+    return Gradients(norms, exponents, errors, verdicts)
 
-    def measure(key: Array) -> tuple[Array, ...]:
-        by_state, by_vector, by_tangent, key = jax.random.split(key, 4)
-        field = velocity(build(start, hidden, dt, key))
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _measure(
+    matrices: Float[Array, "seeds n n"],
+    keys: tuple[Array, ...],
+    duration: int,
+    dt: float,
+) -> tuple[Array, ...]:
+    """Measures norms, exponents, their errors, and the state they start from."""
+    steps, hidden = round(duration / dt), matrices.shape[-1]
+
+    def measure(drawn: tuple[Array, ...]) -> tuple[Array, ...]:
+        matrix, by_state, by_vector, by_tangent = drawn
+        field = velocity(matrix)
         state = jax.random.uniform(by_state, (hidden,), minval=-1.0, maxval=1.0)
         state = time_step(field, RELAXATION, integrator=Euler(dt))(state)
         vector = jax.random.normal(by_vector, (hidden,))
@@ -118,15 +145,7 @@ def gradients(
         )
         return trace.norms[::-1], found.values, found.standard_error, state
 
-    with jax.enable_x64(True):
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-        found = jax.jit(lambda keys: jax.lax.map(measure, keys))(keys)
-        norms, exponents, errors, states = map(np.asarray, found)
-        verdicts = tuple(
-            verdict(build(start, hidden, dt, jax.random.split(key, 4)[3]), state, steps)
-            for key, state in zip(keys, states, strict=True)
-        )
-    return Gradients(norms, exponents, errors, verdicts)
+    return jax.lax.map(measure, (matrices, *keys))
 
 
 def build(
@@ -142,9 +161,8 @@ def build(
     )
 
 
-def velocity(cell: gs.nn.LimitCycleCell):
+def velocity(matrix: Float[Array, "n n"]) -> VectorField:
     """Gives the flow dh/dt that a cell without inputs takes Euler's steps along."""
-    matrix = cell.recurrent()
     return lambda h: -h + jnp.tanh(matrix @ h)
 
 

@@ -189,11 +189,12 @@ def train(memory: Memory, family: Family, training: Training) -> dict[str, Train
         What came of each start.
     """
     keys = jax.vmap(jax.random.key)(jnp.asarray(training.seeds, jnp.uint32))
-    trees = []
-    for start in family.starts.values():
-        build = partial(model, memory, start, family.dt, training.hidden)
-        graph, _, rest = nnx.split(build(jax.random.key(0)), nnx.Param, ...)
-        trees.append(jax.jit(jax.vmap(partial(_params, build)))(keys))
+    builds = [
+        partial(model, memory, start, family.dt, training.hidden)
+        for start in family.starts.values()
+    ]
+    graph, _, rest = nnx.split(builds[0](keys[0]), nnx.Param, ...)
+    trees = [jax.jit(jax.vmap(partial(_params, build)))(keys) for build in builds]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
     def answers(params: Any, inputs: Array) -> Array:
