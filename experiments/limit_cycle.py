@@ -1,7 +1,37 @@
 """Gradients along limit cycles, and training from them: `... limit_cycle`.
 
-Sokol, Jordan, Kadile & Park, "Adjoint Dynamics of Stable Limit Cycle Neural Networks",
-Asilomar 2019.
+A network that settles on stable limit cycles never forgets their phase: a gradient sent
+back along them keeps its component in that direction, for any length of time. Towards a
+fixed point it vanishes, in chaos it explodes. So the recurrent matrix shall start with
+a cycle in every plane of two units (Sokol, Jordan, Kadile & Park, "Adjoint Dynamics of
+Stable Limit Cycle Neural Networks", Asilomar 2019), or in discrete time with a torus
+(Park, Ságodi & Sokół, 2023, arXiv:2308.12585).
+
+First nothing is driven: networks of 64 units in Euler's steps of 0.1 relax for 300
+units of time, and a random unit vector is sent back over 500, in double precision.
+Beside its norm are the leading Lyapunov exponents, of which each cycle has one that is
+0, and the verdict of `diagnostics.diagnose`. Then the same cell is trained from each
+start with the same optimizer, at the best of the same rates: to name a symbol of 200
+steps ago through noise, and on the adding problem.
+
+What came out, four seeds, medians: 10, 50, 100, 200 and 500 units of time back the norm
+is 0.91, 0.95, 0.96, 0.97 and 1.0 along limit cycles, within 0.62 .. 1.93 at all times,
+and 0.82 to 0.84 with narrow angles; 32 planes have 32 exponents of 0, the 33rd is at
+-0.16. It is 1.8e-23 at last for 0.9 times an orthogonal matrix and 1e-38 for Gaussian
+weights with g = 0.8. `diagnose` calls the former stable and the latter vanishing.
+
+What does not reproduce: with g = 3 one of four networks of 64 units is chaotic, with a
+norm of about 1e13 to 1e16 as rounding will have it; one has a stable fixed point, two
+have cycles of their own. Of eight with 128 units seven had a leading exponent of 0.12
+or more.
+
+Trained for 300 steps, limit cycles name the symbol of 200 steps ago in every seed:
+1.000, where the orthogonal start has a median of 0.638 (0.266 .. 1.000) and the
+Gaussian one 0.255 (0.102 .. 1.000). The tanh network has 0.335 (0.140 .. 0.494) from a
+torus, 0.128 and 0.151 from the others, where guessing has 0.125. On the adding problem
+no start does better than guessing in 800 steps, 0.174 to 0.180. In an earlier trial of
+1,000 steps, three seeds and a read-out that starts random, the leaky network began to
+learn from all three, and the Gaussian start was ahead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +59,7 @@ from experiments.table import print_table, spread
 FLAT = 3.0  # the factor that a flat norm stays within
 DECAYED = 1e-6
 GROWN = 100.0
+LEARNED = 0.1  # of guessing: what a score is better by that shows learning
 
 
 @dataclass(frozen=True)
@@ -213,16 +244,19 @@ def show_lessons(lessons: Lessons, training: Training) -> None:
 
 
 def memory_checks(lessons: Lessons) -> Sequence[Check]:
-    """Tests that starts on closed curves lead on a task of long memory."""
+    """Tests that starts on closed curves learn, and lead, on a task of long memory."""
     checks = []
     for memory, family, trained in lessons:
         sign = 1 if memory.higher_is_better else -1
         medians = {name: float(np.median(one.scores)) for name, one in trained.items()}
         first, *others = medians
+        learned = sign * (medians[first] - memory.guess) > LEARNED * memory.guess
         checks.append(
             Check(
-                f"{family.title}: the start {first} leads in the median",
-                all(sign * medians[first] > sign * medians[one] for one in others),
+                f"{family.title}: the start {first} is ahead of guessing by a tenth "
+                "of that, and of the others",
+                learned
+                and all(sign * medians[first] > sign * medians[one] for one in others),
                 ", ".join(f"{name} {value:.3f}" for name, value in medians.items()),
             )
         )

@@ -117,7 +117,7 @@ STANDALONE: dict[str, Standalone] = {
         run_limit_cycle,
         summary="gradients along limit cycles, and what networks learn from them",
         data="generated",
-        duration="8 min",
+        duration="4 min",
         paper="Sokol et al. 2019",
     ),
     "neumann_drift": Standalone(

@@ -110,7 +110,9 @@ def test_shows_the_rate_that_validates_best():
     [
         (recall(3), (0.9, 0.8, 0.7), True),
         (recall(3), (0.9, 0.9, 0.7), False),
+        (recall(3), (0.13, 0.12, 0.11), False),  # no better than guessing
         (adding(3), (0.1, 0.2, 0.3), True),
+        (adding(3), (0.16, 0.17, 0.18), False),
         (adding(3), (0.2, 0.1, 0.3), False),
     ],
 )
