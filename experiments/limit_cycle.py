@@ -30,9 +30,9 @@ Trained for 300 steps, limit cycles name the symbol of 200 steps ago in every se
 Gaussian one 0.255 (0.102 .. 1.000). The tanh network has 0.335 (0.140 .. 0.494) from a
 torus, 0.128 and 0.151 from the others, where guessing has 0.125. On the adding problem
 no median is better than guessing after 800 steps, 0.174 to 0.180; one network from
-limit cycles has 0.108. In an earlier trial of 1,000 steps, three
-seeds and a read-out that starts random, the leaky network began to learn from all
-three, and the Gaussian start was ahead.
+limit cycles has 0.108. In an earlier trial of 1,000 steps, three seeds and a read-out
+that starts random, the leaky network began to learn from all three starts, and the
+Gaussian one was ahead.
 """
 
 from collections.abc import Mapping, Sequence
