@@ -14,10 +14,60 @@ def rnn(
 ) -> nnx.RNNCellBase:
     """Flax's tanh cell, its recurrent kernel started with Gaussian numbers over √n."""
     # Flax would start it with an orthogonal kernel, which is half of the cure.
+    return tanh(gaussian(settings.hidden), in_features, settings, rngs)
+
+
+def orthogonal_start(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """Flax's tanh cell, its recurrent kernel orthogonal at the start alone."""
+    return tanh(nnx.initializers.orthogonal(), in_features, settings, rngs)
+
+
+def torus_rnn(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """Flax's tanh cell, started on closed curves in planes of two units."""
+    return tanh(gs.nn.torus_init(), in_features, settings, rngs)
+
+
+def tanh(
+    start: Initializer, in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """Makes Flax's tanh cell with a start of its recurrent kernel."""
     return nnx.SimpleCell(
         in_features,
         settings.hidden,
-        recurrent_kernel_init=nnx.initializers.normal(settings.hidden**-0.5),
+        recurrent_kernel_init=start,
+        dtype=settings.dtype,
+        rngs=rngs,
+    )
+
+
+def leaky_rnn(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """A leaky tanh cell, its recurrent matrix started with Gaussian numbers over √n."""
+    return leaky(gaussian(settings.hidden), in_features, settings, rngs)
+
+
+def limit_cycle(
+    in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """The same leaky tanh cell, started on limit cycles in planes of two units."""
+    return leaky(gs.nn.limit_cycle_init(), in_features, settings, rngs)
+
+
+def leaky(
+    start: Initializer, in_features: int, settings: TrainingSettings, rngs: nnx.Rngs
+) -> nnx.RNNCellBase:
+    """Makes a leaky tanh cell with a start of its recurrent matrix."""
+    shape = (settings.hidden, settings.hidden)
+    return gs.nn.LimitCycleCell(
+        in_features,
+        settings.hidden,
+        recurrent=gs.nn.Unconstrained(shape, matrix_init=start, rngs=rngs),
+        dt=settings.dt,
         dtype=settings.dtype,
         rngs=rngs,
     )
@@ -178,3 +228,8 @@ def symmetric_uniform(limit: float) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -limit, limit)
 
     return init
+
+
+def gaussian(features: int) -> Initializer:
+    """Makes an initializer of Gaussian numbers over the root of so many features."""
+    return nnx.initializers.normal(features**-0.5)

@@ -19,6 +19,10 @@ from experiments.settings import MethodName
 # constrained tell the two kinds apart in gray.
 _LOOKS: dict[MethodName, dict[str, Any]] = {
     "rnn": {"color": "#D55E00", "linestyle": (0, (4, 1.5)), "zorder": 3},
+    "orthogonal_start": {"color": "#CC6677", "linestyle": (0, (4, 1.5))},
+    "torus_rnn": {"color": "#999933"},
+    "leaky_rnn": {"color": "#661100", "linestyle": (0, (5, 1, 1, 1))},
+    "limit_cycle": {"color": "#44AA99"},
     "gru": {"color": "#E69F00", "linestyle": (0, (1.5, 1))},
     "lstm": {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1))},
     "scornn": {"color": "#0072B2"},

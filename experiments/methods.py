@@ -39,6 +39,12 @@ class Method:
 
 METHODS: dict[MethodName, Method] = {
     "rnn": Method("tanh RNN", cells.rnn, one_rate),
+    "orthogonal_start": Method(
+        "tanh RNN, orthogonal start", cells.orthogonal_start, one_rate
+    ),
+    "torus_rnn": Method("tanh RNN, torus start", cells.torus_rnn, one_rate),
+    "leaky_rnn": Method("leaky RNN", cells.leaky_rnn, one_rate),
+    "limit_cycle": Method("limit-cycle RNN", cells.limit_cycle, one_rate),
     "gru": Method("GRU", cells.gru, one_rate),
     "lstm": Method("LSTM", cells.lstm, one_rate),
     "scornn": Method("scoRNN", cells.scornn, slow_coordinates),

@@ -13,6 +13,11 @@ What came out of `quick` on Nottingham, as the median test negative log-likeliho
 time step, seeds 0, 1 and 2, 22.7 passes with 64 hidden units: tanh RNN 4.88, GRU 4.90,
 clipped GRU 4.94, spectral GRU 5.03, LSTM 5.25. At this rate nothing diverges, and
 nothing is gained by the constraint.
+
+On JSB chorales, 1,000 steps and else as `quick`, starts on closed curves gain little in
+discrete time and lose where the state is leaky. Medians: tanh RNN 9.39, with an
+orthogonal start 9.45, on a torus 9.33; leaky RNN 10.42, on limit cycles 10.75, and with
+`--dt 0.5` 9.72 and 10.13. Knowing how often each key sounds has 11.06.
 """
 
 from collections.abc import Mapping, Sequence

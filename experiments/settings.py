@@ -11,6 +11,10 @@ from experiments.limits import Limited, flag
 Preset = Literal["quick", "paper", "sbo_rnn_100", "sbo_rnn_500", "h_detach"]
 MethodName = Literal[
     "rnn",
+    "orthogonal_start",
+    "torus_rnn",
+    "leaky_rnn",
+    "limit_cycle",
     "gru",
     "lstm",
     "scornn",
@@ -52,6 +56,7 @@ USERS: Mapping[str, tuple[MethodName, ...]] = {
     "rank": ("sbo_rnn",),
     "step_size": ("sbo_rnn",),
     "p_detach": ("h_detach",),
+    "dt": ("leaky_rnn", "limit_cycle"),
     "spectral_limit": ("spectral_gru",),
     "uniform": ("lstm", "clipped_lstm", "h_detach"),
     "clip": ("clipped_rnn", "clipped_gru", "clipped_lstm"),
@@ -79,6 +84,8 @@ class TrainingSettings(Limited):
         rank: SBO-RNN: its recurrent matrix differs from the identity by so much rank.
         step_size: SBO-RNN: of the descent that a time step is.
         p_detach: h-detach: the probability of stopping the gradient through h.
+        dt: leaky RNNs: length of their steps, in (0, 1]; about 1 / dt steps are
+            forgotten where nothing keeps them.
         spectral_limit: spectral GRU: largest singular value of its candidate matrix.
         uniform: LSTMs: whether all weights and biases start uniform in ±1/√n, n being
             `hidden`, the read-out's too, in the place of Flax's start.
@@ -120,6 +127,7 @@ class TrainingSettings(Limited):
     rank: int = 8
     step_size: float = 1e-3
     p_detach: float = 0.25
+    dt: float = 0.1
     spectral_limit: float = 1.8
     uniform: bool = False
     clip: float = 1.0
@@ -151,6 +159,8 @@ class TrainingSettings(Limited):
             found.append(f"--steps must be at most {MOST_STEPS:,}, got {self.steps}.")
         if not 0 <= self.p_detach <= 1:
             found.append(f"--p-detach must lie between 0 and 1, got {self.p_detach}.")
+        if not 0 < self.dt <= 1:
+            found.append(f"--dt must be above 0 and at most 1, got {self.dt}.")
         for name in ("reflectors", "negatives", "short", "rank"):
             value, limit = getattr(self, name), max(self.hidden, 1)
             if set(USERS[name]) & set(self.methods) and not 0 <= value <= limit:

@@ -22,6 +22,7 @@ from experiments.gradient_flow_encoding import (
     run_gradient_flow_encoding,
 )
 from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
+from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
     NeuralOptimizationSettings,
@@ -120,6 +121,14 @@ STANDALONE: dict[str, Standalone] = {
         data="generated",
         duration="6 min",
         paper="Jordan et al. 2021",
+    ),
+    "limit_cycle": Standalone(
+        LimitCycleSettings(),
+        run_limit_cycle,
+        summary="gradients along limit cycles, and what networks learn from them",
+        data="generated",
+        duration="4 min",
+        paper="Sokol et al. 2019",
     ),
     "neumann_drift": Standalone(
         NeumannDriftSettings(),

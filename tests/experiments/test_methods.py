@@ -122,3 +122,24 @@ def test_the_start_of_h_detach_is_uniform_everywhere():
         task, "lstm", replace(settings, uniform=False), jax.random.key(0)
     )
     np.testing.assert_array_equal(plain.readout.kernel[...], 0)
+
+
+def test_networks_that_start_on_closed_curves_turn_and_grow_in_every_plane():
+    rngs = nnx.Rngs(0)
+    settings = AddingSettings(hidden=8, dt=0.5)
+    torus: Any = METHODS["torus_rnn"].cell(2, settings, rngs)
+    cycles: Any = METHODS["limit_cycle"].cell(2, settings, rngs)
+    assert cycles.dt == 0.5
+    for matrix, low, high in (
+        (torus.dense_h.kernel[...], 1.12, 1.26),
+        (cycles.recurrent(), 1.5, 1.5),
+    ):
+        values = np.linalg.eigvals(np.asarray(matrix))
+        assert np.all(np.abs(values) > low - 1e-5)
+        assert np.all(np.abs(values) < high + 1e-5)
+        assert np.all(values.imag != 0)
+    start: Any = METHODS["orthogonal_start"].cell(2, settings, rngs)
+    kernel = np.asarray(start.dense_h.kernel[...])
+    np.testing.assert_allclose(kernel @ kernel.T, np.eye(8), atol=1e-5)
+    leaky: Any = METHODS["leaky_rnn"].cell(2, AddingSettings(hidden=100), rngs)
+    assert abs(np.asarray(leaky.recurrent()).std() * 10 - 1) < 4 / np.sqrt(2e4)

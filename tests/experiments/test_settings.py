@@ -14,6 +14,7 @@ BAD = {
     "reflectors": 33,
     "negatives": -1,
     "radius": -0.1,
+    "dt": 0.0,
     "methods": (),
     "seeds": (1, 1),
     "name": "up/there",
