@@ -97,7 +97,8 @@ def test_layers_of_a_scan_count_one_by_one():
     layers = linears(3)
     for i, layer in enumerate(layers):
         layer.kernel[...] = model.layers.kernel[i]
-        layer.bias[...] = model.layers.bias[i]
+        assert model.layers.bias is not None
+        layer.bias = nnx.Param(model.layers.bias[i])
     norms, sizes = reference(Deep(layers), batch)
     assert found.names == ("layers[0]", "layers[1]", "layers[2]")
     np.testing.assert_allclose(found.gradients, norms, rtol=1e-5)

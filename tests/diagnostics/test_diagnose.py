@@ -1,6 +1,7 @@
 """The diagnosis as a whole, and what its report holds."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from gradstab.diagnostics import Report, Verdict, diagnose
 from tests.diagnostics.models import Reader, cells, inputs, mean_square
 from tests.helpers import random_matrix
 
-QUICK = {"exponents": 2, "jacobians": 2, "probes": 4}
+QUICK: dict[str, Any] = {"exponents": 2, "jacobians": 2, "probes": 4}
 
 
 def linear(scale, size=16, dtype=jnp.float32):
@@ -178,7 +179,9 @@ def report():
         def __call__(self, x):
             for layer in self.embed:
                 x = layer(x)
-            return self.held(self.free(x))[:, -1]
+            x = self.free(x)
+            assert isinstance(x, jax.Array)
+            return self.held(x)[:, -1]
 
     return diagnose(Both(), inputs(60), mean_square, **QUICK)
 

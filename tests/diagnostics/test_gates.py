@@ -52,6 +52,7 @@ def set_gate(cell, gate, value):
     for layer in (cell.dense_i, cell.dense_h):
         layer.kernel[...] = layer.kernel[...].at[:, part].set(0.0)
     biased = cell.dense_i if isinstance(cell, nnx.GRUCell) else cell.dense_h
+    assert biased.bias is not None
     biased.bias[...] = biased.bias[...].at[part].set(value)
 
 
@@ -84,6 +85,7 @@ def test_a_report_has_shares_and_times():
     assert (found.gates["update"].opened, found.gates["update"].closed) == (1, 0)
     assert found.gates["reset"].opened < 1
     times = found.gates["update"].time_scales
+    assert times is not None
     np.testing.assert_allclose(times, np.full(SIZE, -1 / np.log(OPEN)), rtol=1e-4)
     assert found.gates["reset"].time_scales is None
     assert report.to_dict()["recurrence/model/gates/update/opened"] == 1

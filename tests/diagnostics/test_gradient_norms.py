@@ -17,6 +17,7 @@ NAMES = list(cells(2))
 
 def loss_from(model, batch, start, carry):
     """Continues a run from a carry, and reads the end; nothing but cells and loops."""
+    output = None
     for time in range(start, batch.shape[1]):
         carry, output = model.rnn.cell(carry, batch[:, time])
     return jnp.mean(model.head(output) ** 2)
@@ -150,7 +151,9 @@ def test_two_calls_of_one_layer_are_told_apart():
             self.rnn = nnx.RNN(nnx.SimpleCell(2, 2, rngs=nnx.Rngs(0)))
 
         def __call__(self, inputs):
-            return self.rnn(self.rnn(inputs))
+            once = self.rnn(inputs)
+            assert isinstance(once, jax.Array)
+            return self.rnn(once)
 
     found = gradient_norms(Twice(), inputs(5), mean_square)
     assert sorted(found) == ["rnn (call 1)", "rnn (call 2)"]

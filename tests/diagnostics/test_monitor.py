@@ -1,5 +1,7 @@
 """A diagnosis inside of a compiled training step."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from flax import nnx
 from gradstab.diagnostics import Monitor, diagnose
 from tests.diagnostics.models import Reader, inputs, mean_square
 
-QUICK = {"exponents": 2, "jacobians": 2, "probes": 4}
+QUICK: dict[str, Any] = {"exponents": 2, "jacobians": 2, "probes": 4}
 
 
 def make():
@@ -79,6 +81,7 @@ def test_numbers_below_one_are_refused(options):
 def test_a_model_that_diverges_is_measured():
     monitor = Monitor(mean_square, every=1, **QUICK)
     model, _ = make()
+    assert isinstance(model.rnn.cell, nnx.GRUCell)
     model.rnn.cell.dense_i.kernel[...] = jnp.full((2, 9), jnp.nan)
     batch = inputs(8)
     state = monitor.update(monitor.init(model, batch), model, batch)

@@ -1,5 +1,7 @@
 """Models of many shapes, which know nothing of being measured."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from flax import nnx
 from gradstab.diagnostics import diagnose, gradient_norms
 from tests.diagnostics.models import inputs, mean_square
 
-QUICK = {"exponents": 1, "jacobians": 0, "probes": 2}
+QUICK: dict[str, Any] = {"exponents": 1, "jacobians": 0, "probes": 2}
 SIZE = 3
 
 
@@ -96,7 +98,8 @@ class Doubling(nnx.RNN):
     """Changes its inputs, and asks its cell for a size."""
 
     def __call__(self, x, lengths=None, **options):
-        assert self.cell.in_features == 2
+        cell: Any = self.cell
+        assert cell.in_features == 2
         return super().__call__(2 * x, seq_lengths=lengths, **options)
 
 
