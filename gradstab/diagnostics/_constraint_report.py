@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from gradstab.diagnostics._taps import path_name
 from gradstab.linalg import spectral_norm
 from gradstab.nn import Parametrization
 from gradstab.nn._parametrization import largest_entry
@@ -53,7 +54,7 @@ def constraint_report(model: nnx.Module) -> dict[str, Constraint]:
         Builds every matrix once, and decomposes it up to 512 rows or columns.
     """
     return {
-        ".".join(map(str, path)) or "model": _measure(module)
+        path_name(path): _measure(module)
         for path, module in nnx.iter_modules(model)
         if isinstance(module, Parametrization)
     }

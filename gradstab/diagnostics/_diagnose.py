@@ -9,7 +9,6 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from gradstab._checks import check_integer
 from gradstab.diagnostics._measure import Measurement, measure
 from gradstab.diagnostics._recurrence_measurement import Extent
 from gradstab.diagnostics._report import Report
@@ -31,7 +30,7 @@ def diagnose(
 
     The model is not edited. Every recurrent layer in it (`nnx.RNN`, `gradstab.nn.RNN`
     and what derives from them, with any cell, and cells called step by step) is
-    followed through time: the gradient ‖∂L/∂h_t‖ of each sequence; for the first four,
+    followed through time: the gradient ‖∂L/∂h_t‖ of each sequence; for four of them,
     how far back the last state remembers, ‖∂h_T/∂h_t‖; Lyapunov exponents; spectra of
     the Jacobian ∂h_{t+1}/∂h_t; the size of the state; and what the gates of known cells
     do. The other layers make a profile over depth, and every `Parametrization` is held
@@ -76,10 +75,6 @@ def diagnose(
         ValueError: if the loss is no real scalar, a number is no integer >= 1 or, of
             Jacobians, >= 0, or there is neither a recurrence nor a layer at work.
     """
-    if exponents is not None:
-        check_integer("exponents", exponents, 1)
-    check_integer("jacobians", jacobians)
-    check_integer("probes", probes, 1)
     key = jax.random.key(0) if key is None else key
     extent = Extent(exponents, jacobians, probes)
     graph, state = nnx.split(model)

@@ -56,7 +56,10 @@ def jacobian_spectrum(
         Singular values and spectral radius, NaN where the Jacobian is not finite.
     """
     advance, state = flat_step(step, carry)
-    at = lambda h: advance(h, inputs)  # noqa: E731
+
+    def at(state: Array) -> Array:
+        return advance(state, inputs)
+
     if state.size <= EXACT_UP_TO:
         jacobian = jax.jacfwd(at)(state)
         values = jnp.linalg.svd(jacobian, compute_uv=False)

@@ -74,10 +74,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         check_integer("every", self.every, 1)
-        if self.exponents is not None:
-            check_integer("exponents", self.exponents, 1)
-        check_integer("jacobians", self.jacobians)
-        check_integer("probes", self.probes, 1)
+        self._extent()  # which checks the other numbers
 
     def init(self, model: nnx.Module, batch: Any) -> MonitorState:
         """Makes the first state.
@@ -133,6 +130,8 @@ class Monitor:
             raise ValueError("`state` must have been updated: nothing is measured yet.")
         return Report(jax.device_get(state.measurement))
 
+    def _extent(self) -> Extent:
+        return Extent(self.exponents, self.jacobians, self.probes)
+
     def _measure(self, model: nnx.Module, batch: Any) -> Measurement:
-        extent = Extent(self.exponents, self.jacobians, self.probes)
-        return measure(model, batch, self.loss, jax.random.key(0), extent)
+        return measure(model, batch, self.loss, jax.random.key(0), self._extent())

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradstab._checks import check_integer
 from gradstab.diagnostics._jacobian_spectrum import JacobianSpectrum, jacobian_spectrum
 from gradstab.diagnostics._lyapunov_exponents import (
     LyapunovExponents,
@@ -14,7 +15,7 @@ from gradstab.diagnostics._lyapunov_exponents import (
 )
 from gradstab.diagnostics._reach import Reach, reach
 from gradstab.diagnostics._recurrence import Recurrence
-from gradstab.diagnostics._taps import root_mean_square
+from gradstab.diagnostics._tapped_modules import root_mean_square
 
 CLOSED, OPEN = 0.1, 0.9  # a gate beyond them is called saturated
 
@@ -24,14 +25,23 @@ class Extent:
     """How much is measured.
 
     Attributes:
-        exponents: how many Lyapunov exponents; None for all.
-        jacobians: at how many steps the Jacobian is built.
-        probes: how many directions are followed back through time.
+        exponents: how many Lyapunov exponents, at least 1; None for all.
+        jacobians: at how many steps the Jacobian is built, 0 for none.
+        probes: how many directions are followed back through time, at least 1.
+
+    Raises:
+        ValueError: if a number is no such integer.
     """
 
     exponents: int | None
     jacobians: int
     probes: int
+
+    def __post_init__(self) -> None:
+        if self.exponents is not None:
+            check_integer("exponents", self.exponents, 1)
+        check_integer("jacobians", self.jacobians)
+        check_integer("probes", self.probes, 1)
 
 
 @jax.tree_util.register_dataclass
