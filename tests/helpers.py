@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import test_util
+
+import gradstab as gs
 
 RATIO_LIMIT = 30.0  # LAPACK's own threshold for an orthogonality residual
 
@@ -36,6 +39,20 @@ def check_grads(function, args, order, **options):
         return function(*jax.tree.map(jnp.asarray, args))
 
     test_util.check_grads(on_arrays, args, order, **options)
+
+
+def check_sequence_gradient(cell, inputs, *, atol):
+    """Holds the gradient of a sequence to that of stock `nnx.RNN`."""
+
+    @jax.jit
+    def slope(rnn, inputs):
+        return jax.grad(lambda rnn, x: jnp.sum(rnn(x) ** 3), (0, 1))(rnn, inputs)
+
+    ours, in_ours = slope(gs.nn.RNN(cell), inputs)
+    stock, in_stock = slope(nnx.RNN(cell, rngs=False), inputs)
+    pairs = zip(*map(jax.tree.leaves, (ours, stock)), strict=True)
+    for one, other in [*pairs, (in_ours, in_stock)]:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol)
 
 
 def primitives_in_scan(jaxpr, inside=False):

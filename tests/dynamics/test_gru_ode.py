@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import gradstab as gs
 from gradstab.dynamics import (
     Euler,
     GRUODECell,
@@ -16,7 +15,7 @@ from gradstab.dynamics import (
     grid_points,
 )
 from tests.dynamics.flows import SQUARE, gru, rotation
-from tests.helpers import check_grads, random_matrix
+from tests.helpers import check_grads, check_sequence_gradient, random_matrix
 
 
 def make(dtype=jnp.float32, **options):
@@ -64,16 +63,7 @@ def test_one_step_of_euler_is_the_discrete_unit(reset_after, dtype):
 def test_the_sequence_layers_take_it():
     cell = make(duration=0.3)
     inputs = jax.random.normal(jax.random.key(0), (2, 5, 3))
-
-    @jax.jit
-    def slope(rnn, inputs):
-        return jax.grad(lambda rnn, x: jnp.sum(rnn(x) ** 3), (0, 1))(rnn, inputs)
-
-    ours, in_ours = slope(gs.nn.RNN(cell), inputs)
-    stock, in_stock = slope(nnx.RNN(cell, rngs=False), inputs)
-    pairs = zip(*map(jax.tree.leaves, (ours, stock)), strict=True)
-    for one, other in [*pairs, (in_ours, in_stock)]:
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    check_sequence_gradient(cell, inputs, atol=1e-5)
 
 
 @pytest.mark.usefixtures("double")
