@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer, check_positive
-from gradstab.dynamics._integrators import Integrator, RungeKutta
-from gradstab.dynamics._time_step import check_integrator
+from gradstab.dynamics._integrators import Integrator, RungeKutta, check_integrator
 from gradstab.dynamics._vector_field import (
     State,
     VectorField,
@@ -56,13 +55,14 @@ def adjoint_trace(
 
     What is computed is the exact adjoint of the integrator's steps. The states are
     kept at the ends of the intervals and recomputed within, never integrated backwards,
-    which would make all that contracts explode. A pure function, for `jax.jit` and
-    `jax.vmap` too.
+    which would make all that contracts explode. A pure function of `start` and
+    `cotangent`, for `jax.jit` and `jax.vmap` too; what it returns has derivatives of its
+    own if the integrator has second ones, as `Euler` and `RungeKutta` do.
 
     Args:
         field: f, a pure function of one state of shape (n,).
         start: h(0).
-        duration: T.
+        duration: T, a number above 0, known when the program is compiled.
         cotangent: λ(T), of the shape and dtype of `start`.
         integrator: how the field is followed in each interval.
         intervals: how many equal intervals to report.

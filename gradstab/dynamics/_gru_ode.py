@@ -9,9 +9,9 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_positive
-from gradstab.dynamics._integrators import Euler, Integrator
-from gradstab.dynamics._time_step import check_integrator
+from gradstab.dynamics._integrators import Euler, Integrator, check_integrator
 from gradstab.nn._gru import GRUCell
+from gradstab.nn._materialize import materialize
 from gradstab.nn._parametrization import Parametrization
 from gradstab.nn._recurrent_cell import RecurrentCell
 
@@ -27,9 +27,9 @@ class GRUODECell(RecurrentCell):
         \frac{dh}{dt} &= (1 - z) * (\tanh(W_n x + b_n + R_n (r * h)) - h)
 
     A call follows it for `duration` with x held. One step of `Euler` as long as 1 is
-    `gradstab.nn.GRUCell`, whose weights are in the attribute `gru`. With `reset_after`
-    the candidate is tanh(W_n x + b_n + r * (R_n h)) as in `nnx.GRUCell` and cuDNN,
-    another flow.
+    the `gradstab.nn.GRUCell` in the attribute `gru`, which holds the weights. With
+    `reset_after` the candidate is tanh(W_n x + b_n + r * (R_n h)), another flow; it is
+    the default of `GRUCell`, as of `nnx.GRUCell` and cuDNN, and not here.
 
     The cube [-1, 1]ⁿ is invariant and attracts every state. Where the flow rests does
     not depend on the update gate: z scales the speed of each coordinate, which in one
@@ -125,8 +125,10 @@ class GRUODECell(RecurrentCell):
             The velocity, in the dtype of h.
         """
         self.check_inputs(inputs)
+        self._check_carry(carry)
         projected = self.project(inputs[None])
-        return self._velocity(carry, jax.tree.map(lambda x: x[0], projected))
+        gates = jax.tree.map(lambda x: x[0], projected)
+        return self._velocity(self.gru.recurrent_kernels(), carry, gates)
 
     def project(self, inputs: Float[Array, " time *batch in"]) -> Any:
         """Computes W x + b for each gate."""
@@ -134,16 +136,52 @@ class GRUODECell(RecurrentCell):
 
     def step(self, carry: Hidden, projected: Any) -> tuple[Hidden, Hidden]:
         """Follows the flow for `duration`."""
+        self._check_carry(carry)
+        # A step takes several velocities.
+        kernels = materialize(self.gru).recurrent_kernels()
 
         def advance(carry: Hidden, projected: Any) -> Hidden:
             return self.integrator(
-                lambda carry: self._velocity(carry, projected), carry, self.duration
+                lambda carry: self._velocity(kernels, carry, projected),
+                carry,
+                self.duration,
             )
 
-        for _ in carry.shape[:-1]:
+        gates = jax.tree.leaves(projected)
+        batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in (carry, *gates)))
+        carry, projected = jax.tree.map(
+            lambda x: jnp.broadcast_to(x, (*batch, x.shape[-1])), (carry, projected)
+        )
+        for _ in batch:
             advance = jax.vmap(advance)
         carry = advance(carry, projected)
         return carry, carry
 
-    def _velocity(self, carry: Hidden, projected: Any) -> Hidden:
-        return self.gru.step(carry, projected)[0] - carry
+    def _velocity(
+        self, kernels: tuple[Array, ...], carry: Hidden, projected: Any
+    ) -> Hidden:
+        by_reset, by_update, by_candidate = kernels
+        in_reset, in_update, in_candidate, *_ = jax.tree.map(
+            lambda x: x.astype(carry.dtype), projected
+        )
+
+        def meet(state: Hidden, kernel: Array) -> Hidden:
+            return jnp.matmul(
+                state.astype(kernel.dtype), kernel, preferred_element_type=carry.dtype
+            )
+
+        reset = jax.nn.sigmoid(in_reset + meet(carry, by_reset))
+        if self.gru.reset_after:
+            product = reset * meet(carry, by_candidate)
+        else:
+            product = meet(reset * carry, by_candidate)
+        # The difference of two steps of `gru` would cancel where z is near 1.
+        speed = jax.nn.sigmoid(-in_update - meet(carry, by_update))
+        return speed * (jnp.tanh(in_candidate + product) - carry)
+
+    def _check_carry(self, carry: Hidden) -> None:
+        if carry.ndim == 0 or carry.shape[-1] != self.hidden_features:
+            raise ValueError(
+                f"`carry` must have {self.hidden_features} features on the last axis, "
+                f"got shape {carry.shape}."
+            )

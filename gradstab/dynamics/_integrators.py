@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer, check_positive, check_real
 from gradstab.dynamics._extras import extra
+from gradstab.dynamics._vector_field import check_field
 
 States = Float[Array, "..."]
 Field = Callable[[States], States]
@@ -28,11 +30,15 @@ class Integrator:
 
         Args:
             field: f, from a state to its velocity, of the same shape and dtype.
-            start: the state at first.
-            duration: for how long, a number.
+            start: the state at first, of single or double precision.
+            duration: for how long, a number; below 0 to go back in time.
 
         Returns:
             The state at last.
+
+        Raises:
+            ValueError: if an argument has another dtype, or `field` gives another shape
+                or dtype than it gets.
         """
         raise NotImplementedError
 
@@ -52,14 +58,21 @@ class _EqualSteps(Integrator):
 
         Args:
             field: f, from a state to its velocity, of the same shape and dtype.
-            start: the state at first.
-            duration: for how long, a number.
+            start: the state at first, of single or double precision.
+            duration: for how long, a number; below 0 to go back in time.
 
         Returns:
             The state at last, which has derivatives in forward and reverse mode.
+
+        Raises:
+            ValueError: if an argument has another dtype, `field` gives another shape
+                or dtype than it gets, or `duration` is no finite number, or not known
+                when the program is compiled.
         """
+        _check_flow(field, start)
+        check_real("duration", duration)
         # 0.3 / 0.1 is just under 3: a rounding error is no reason for another step.
-        count = max(1, math.ceil(duration / self.dt * (1 - 1e-9)))
+        count = max(1, math.ceil(abs(duration) / self.dt * (1 - 1e-9)))
         length = duration / count
 
         def advance(state: States, _: None) -> tuple[States, None]:
@@ -141,6 +154,9 @@ class Tsitouras(Integrator):
         check_real("rtol", self.rtol, 0.0)
         check_positive("atol", self.atol)
         check_integer("max_steps", self.max_steps, 1)
+        object.__setattr__(self, "rtol", float(self.rtol))
+        object.__setattr__(self, "atol", float(self.atol))
+        object.__setattr__(self, "max_steps", int(self.max_steps))
         extra("diffrax")
 
     def __call__(self, field: Field, start: States, duration: float) -> States:
@@ -148,12 +164,21 @@ class Tsitouras(Integrator):
 
         Args:
             field: f, from a state to its velocity, of the same shape and dtype.
-            start: the state at first. Its entries share their steps.
-            duration: for how long, a number.
+            start: the state at first, of single or double precision. Its entries share
+                their steps.
+            duration: for how long, a number; below 0 to go back in time. It may be
+                traced.
 
         Returns:
             The state at last; NaN where that was out of reach.
+
+        Raises:
+            ValueError: if an argument has another dtype, `field` gives another shape
+                or dtype than it gets, or `duration` is not finite.
         """
+        _check_flow(field, start)
+        if not isinstance(duration, Tracer):
+            check_real("duration", duration)
         solver = extra("diffrax")
         solution = solver.diffeqsolve(
             solver.ODETerm(lambda time, state, _: field(state)),
@@ -163,10 +188,10 @@ class Tsitouras(Integrator):
             dt0=None,
             y0=start,
             stepsize_controller=solver.PIDController(
-                float(self.rtol),
-                float(self.atol),
+                self.rtol,
+                self.atol,
                 # Else a field of NaN would be tried until no steps are left.
-                dtmin=duration * float(jnp.finfo(start.dtype).eps) ** 2,
+                dtmin=abs(duration) * float(jnp.finfo(start.dtype).eps) ** 2,
                 force_dtmin=False,
             ),
             max_steps=self.max_steps,
@@ -174,3 +199,28 @@ class Tsitouras(Integrator):
         )
         is_there = solution.result == solver.RESULTS.successful
         return jnp.where(is_there, solution.ys[0], jnp.nan)
+
+
+def check_integrator(integrator: Integrator) -> None:
+    """Checks that an argument `integrator` is one.
+
+    Args:
+        integrator: its value.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not isinstance(integrator, Integrator):
+        raise ValueError(
+            f"`integrator` must be an Integrator, such as `RungeKutta(0.01)`, got "
+            f"{integrator!r}."
+        )
+
+
+def _check_flow(field: Field, start: States) -> None:
+    if start.dtype not in (jnp.float32, jnp.float64):
+        # In lower precision a short step would be lost in the state it is added to.
+        raise ValueError(
+            f"`start` must have dtype float32 or float64, got {start.dtype.name}."
+        )
+    check_field(field, start)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_positive
-from gradstab.dynamics._integrators import Integrator, RungeKutta
+from gradstab.dynamics._integrators import Integrator, RungeKutta, check_integrator
 
 
 def time_step(
@@ -33,7 +33,7 @@ def time_step(
             in both modes, `Tsitouras` in reverse mode.
 
     Returns:
-        The map, a pure function.
+        The map, a pure function of states of single or double precision.
 
     Raises:
         ValueError: if `duration` is no number above 0, or an argument of another kind.
@@ -47,19 +47,3 @@ def time_step(
         return integrator(field, state, float(duration))
 
     return advance
-
-
-def check_integrator(integrator: Integrator) -> None:
-    """Checks that an argument `integrator` is one.
-
-    Args:
-        integrator: its value.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not isinstance(integrator, Integrator):
-        raise ValueError(
-            f"`integrator` must be an Integrator, such as `RungeKutta(0.01)`, got "
-            f"{integrator!r}."
-        )

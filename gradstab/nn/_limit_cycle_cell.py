@@ -22,9 +22,13 @@ class LimitCycleCell(MatmulCell):
     is a step of length Δ along dh/dt = -h + tanh(R h + W x + b). R starts as
     `limit_cycle_init` draws it: without input each plane of two units turns on a stable
     cycle, and a gradient sent back along it keeps its component in the direction of the
-    phase for any number of steps. Long steps move the cycles: at Δ = 0.1 they are near
-    those of the flow. Nothing holds R there in training; give a `recurrent` that does,
-    if it shall be held.
+    phase for any number of steps. Nothing holds R there in training; give a `recurrent`
+    that does, if it shall be held.
+
+    Steps move the cycles. A plane σ R(θ) leaves the origin where
+    |1 + Δ (σ exp(iθ) - 1)| > 1, at a rate that is some Δ Im(σ exp(iθ))² / 2 above that
+    of the flow: at Δ = 0.1 the cycle of θ = 30° is 4 % wider than the flow's, that of
+    45° 36 %, and cycles exist beyond the angle at which the flow has none.
 
     The zero state lies at the center of every cycle, where nothing moves without an
     input. To start away from it: `RNN(cell)(x, initial_carry=...)`, with what

@@ -11,6 +11,7 @@ from gradstab._checks import check_real
 from gradstab.nn._rotation_blocks import (
     check_interval,
     check_square_kernel,
+    drawn_dtype,
     rotation_blocks,
 )
 
@@ -75,7 +76,7 @@ def limit_cycle_init(
 
     Raises:
         ValueError: if a number is not finite or `angles` no interval; on a call, if the
-            shape is not square.
+            shape is not square or the dtype not real.
 
     References:
         Sokol, Jordan, Kadile & Park, "Adjoint Dynamics of Stable Limit Cycle Neural
@@ -90,8 +91,7 @@ def limit_cycle_init(
     def init(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:
         check_square_kernel(shape)
         *stack, n, _ = shape
-        real = jnp.finfo(dtype).dtype
-        wide = jnp.dtype(jnp.float32 if jnp.finfo(real).bits < 32 else real)
+        wide = drawn_dtype(dtype)
         size = (*stack, n // 2)
         turns = jax.random.uniform(key, size, wide, angles[0], angles[1])
         scales = jnp.full(size, gain * scale, wide)

@@ -22,21 +22,44 @@ def per_gate(*inits: Initializer) -> Initializer:
 
     Raises:
         ValueError: if there is no initializer or one cannot be called; on a call, if
-            the shape is none of so many blocks.
+            the shape is none of so many blocks, or an initializer gives another shape
+            or dtype than it is asked for.
     """
     if not inits or not all(callable(init) for init in inits):
         raise ValueError(f"`inits` must be initializers, at least one, got {inits!r}.")
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:
-        gates = len(inits)
-        if len(shape) < 2 or shape[-1] % gates:
-            raise ValueError(
-                f"`shape` must end in (rows, columns) with {gates} blocks of equal "
-                f"width, got {tuple(shape)}."
-            )
-        block = (*shape[:-1], shape[-1] // gates)
-        keys = jax.random.split(key, gates)
+        block = gate_shape(shape, len(inits))
+        keys = jax.random.split(key, len(inits))
         drawn = [init(key, block, dtype) for init, key in zip(inits, keys, strict=True)]
+        for i, array in enumerate(drawn):
+            if array.shape != block or array.dtype != dtype:
+                raise ValueError(
+                    f"Initializer {i} must give shape {block} and dtype "
+                    f"{jnp.dtype(dtype).name}, got {array.shape} and "
+                    f"{array.dtype.name}."
+                )
         return jnp.concatenate(drawn, axis=-1)
 
     return init
+
+
+def gate_shape(shape: tuple[int, ...], gates: int) -> tuple[int, ...]:
+    """The shape of one gate's block in a kernel that holds several side by side.
+
+    Args:
+        shape: of the kernel.
+        gates: how many blocks it holds.
+
+    Returns:
+        The shape of a block.
+
+    Raises:
+        ValueError: if the kernel has no room for blocks of equal width.
+    """
+    if len(shape) < 2 or shape[-1] % gates:
+        raise ValueError(
+            f"`shape` must end in (rows, columns) with {gates} blocks of equal "
+            f"width, got {tuple(shape)}."
+        )
+    return (*shape[:-1], shape[-1] // gates)

@@ -6,6 +6,7 @@ from flax.typing import Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_real
+from gradstab.nn._per_gate import gate_shape
 
 
 def per_gate_orthogonal(gates: int, *, scale: float = 1.0) -> Initializer:
@@ -39,21 +40,15 @@ def per_gate_orthogonal(gates: int, *, scale: float = 1.0) -> Initializer:
     check_real("scale", scale)
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:
-        if len(shape) < 2 or shape[-1] % gates:
-            raise ValueError(
-                f"`shape` must end in (rows, columns) with {gates} blocks of equal "
-                f"width, got {tuple(shape)}."
-            )
-        *stack, rows, columns = shape
-        low = jnp.finfo(dtype).bits < 32
-        wide = jnp.dtype(jnp.float32 if low else dtype)
+        *stack, rows, columns = gate_shape(shape, gates)
+        wide = jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
         if 0 in shape:
             return jnp.zeros(shape, dtype)
         draw = jax.nn.initializers.orthogonal(scale)
         count = (*stack, gates)
 
         def block(key):
-            return draw(key, (rows, columns // gates), wide)
+            return draw(key, (rows, columns), wide)
 
         for _ in count:
             block = jax.vmap(block)

@@ -1,9 +1,10 @@
 """Block-diagonal matrices of scaled plane rotations."""
 
 import jax.numpy as jnp
+from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_real, check_square_shape
+from gradstab._checks import check_param_dtype, check_real, check_square_shape
 
 
 def rotation_blocks(
@@ -36,6 +37,22 @@ def rotation_blocks(
     matrix = matrix.at[..., second, first].set(sine)
     rest = jnp.arange(2 * blocks, n)
     return matrix.at[..., rest, rest].set(last)
+
+
+def drawn_dtype(dtype: Dtype) -> jnp.dtype:
+    """The dtype that a matrix of some dtype is drawn in: float32 at least.
+
+    Args:
+        dtype: of the matrix.
+
+    Returns:
+        The dtype.
+
+    Raises:
+        ValueError: if `dtype` is not real, or double precision while JAX truncates it.
+    """
+    check_param_dtype(dtype, real=True)
+    return jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
 
 
 def check_square_kernel(shape: tuple[int, ...]) -> None:

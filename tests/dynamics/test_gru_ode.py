@@ -14,6 +14,7 @@ from gradstab.dynamics import (
     fixed_points,
     grid_points,
 )
+from gradstab.nn import Cayley
 from tests.dynamics.flows import SQUARE, gru, rotation
 from tests.helpers import check_grads, check_sequence_gradient, random_matrix
 
@@ -112,6 +113,45 @@ def test_where_it_rests_does_not_depend_on_the_update_gate():
     gated = fixed_points(gru(matrix, update=random, update_bias=0.7, **options), starts)
     for one, other in zip(plain, gated, strict=True):
         np.testing.assert_allclose(one.state, other.state, atol=1e-12)
+
+
+def test_slow_units_keep_their_digits():
+    """1 - z is some 1e-6 where the update gate is nearly closed."""
+    with jax.enable_x64(True):
+        exact = make(jnp.float64)
+        exact.gru.dense_update.bias[...] += 14
+        h, x = random_matrix(1, (4,), jnp.float64), random_matrix(2, (3,), jnp.float64)
+        expected = np.asarray(exact.field(h, x))
+        graph, state = nnx.split(exact)
+        state = jax.tree.map(lambda w: w.astype(jnp.float32), state)
+        h, x = h.astype(jnp.float32), x.astype(jnp.float32)
+    cell = make()
+    nnx.update(cell, state)
+    np.testing.assert_allclose(cell.field(h, x), expected, rtol=1e-4)
+
+
+def test_matrices_are_built_once_a_step():
+    def products(cell):
+        jaxpr = jax.make_jaxpr(lambda h, x: cell(h, x)[0])(jnp.ones(4), jnp.ones(3))
+        (loop,) = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan")
+        return str(loop.params["jaxpr"]).count("dot_general")
+
+    plain = make(integrator=Euler(0.1))
+    held = make(integrator=Euler(0.1), candidate=Cayley((4, 4), rngs=nnx.Rngs(0)))
+    assert products(plain) == products(held) == 3
+
+
+def test_batches_of_states_and_inputs_broadcast():
+    cell = make()
+    h, x = random_matrix(1, (2, 4), jnp.float32), random_matrix(2, (3,), jnp.float32)
+    found = cell(h, x)[0]
+    np.testing.assert_allclose(found, cell(h, jnp.stack([x, x]))[0], rtol=1e-6)
+
+
+def test_refuses_a_state_of_another_length():
+    for call in (make().field, make()):
+        with pytest.raises(ValueError, match="`carry` must have 4 features"):
+            call(jnp.zeros(7), jnp.zeros(3))
 
 
 @pytest.mark.parametrize("duration", [0.0, -1.0, np.nan])

@@ -56,6 +56,33 @@ def test_has_derivatives(integrator):
     check_grads(end, (jnp.asarray([1.0, 0.5]),), order=1, modes=modes, atol=1e-4)
 
 
+@pytest.mark.parametrize("integrator", [Euler(0.001), RungeKutta(0.1), Tsitouras()])
+def test_time_runs_backward_too(integrator):
+    found = integrator(lambda h: -h, jnp.ones(1), -1.0)
+    np.testing.assert_allclose(found, np.e, rtol=2e-3)
+
+
+@pytest.mark.parametrize("integrator", [Euler(), RungeKutta(), Tsitouras()])
+def test_refuses_what_would_be_followed_wrongly(integrator):
+    start = jnp.ones(2)
+    with pytest.raises(ValueError, match=r"`start` must have dtype float32 or float64"):
+        integrator(lambda h: -h, start.astype(jnp.bfloat16), 1.0)
+    # These would broadcast.
+    for field in (lambda h: h[:1], lambda h: h.sum()):
+        with pytest.raises(ValueError, match="`field` must map shape"):
+            integrator(field, start, 1.0)
+    for duration in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="`duration` must be a finite number"):
+            integrator(spiral, start, duration)
+
+
+def test_a_traced_duration_is_for_adaptive_steps():
+    end = jax.jit(lambda duration: Tsitouras()(lambda h: -h, jnp.ones(1), duration))
+    np.testing.assert_allclose(end(1.0), np.exp(-1), rtol=1e-4)
+    with pytest.raises(ValueError, match="`duration` must be a finite number"):
+        jax.jit(lambda duration: Euler()(spiral, jnp.ones(2), duration))(1.0)
+
+
 def test_what_cannot_be_followed_is_not_a_number():
     start = jnp.ones(1)
     assert np.isnan(Tsitouras(max_steps=3)(lambda h: -1e6 * h, start, 1.0))
@@ -72,7 +99,9 @@ def test_equal_ones_do_not_compile_again():
 
     for _ in range(2):
         end(Euler(0.05), jnp.ones(2))
-    assert len(traces) == 1
+        end(Tsitouras(rtol=jnp.float32(0.5)), jnp.ones(2))
+        end(Tsitouras(rtol=0.5), jnp.ones(2))
+    assert len(traces) == 2
 
 
 @pytest.mark.parametrize(

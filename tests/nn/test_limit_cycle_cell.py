@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +84,21 @@ def test_gradients_last_on_limit_cycles_and_nowhere_else():
     key = jax.random.key(3)
     chaotic = 3 / 8 * jax.random.normal(key, (64, 64))
     assert gradient_norms(chaotic, key)[4] > 1e4
+
+
+@pytest.mark.parametrize(("degrees", "wider"), [(30, 1.04), (45, 1.36)])
+def test_steps_widen_the_cycles(degrees, wider):
+    angle = math.radians(degrees)
+    matrix = gs.nn.limit_cycle_init(angles=(angle, angle))(jax.random.key(0), (2, 2))
+
+    def radius(dt):
+        def advance(h, _):
+            return h + dt * (jnp.tanh(matrix @ h) - h), jnp.linalg.norm(h)
+
+        norms = jax.lax.scan(advance, jnp.ones(2), length=int(600 / dt))[1]
+        return norms[-int(100 / dt) :].max()
+
+    assert float(radius(0.1) / radius(0.002)) == pytest.approx(wider, abs=0.01)
 
 
 def test_contraction_bound():

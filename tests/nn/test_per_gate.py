@@ -33,3 +33,18 @@ def test_refuses_what_it_cannot_fill():
     for shape in [(6,), (3, 7)]:
         with pytest.raises(ValueError, match="`shape` must end in"):
             gs.nn.per_gate(ones, ones)(KEY, shape)
+
+
+def test_refuses_blocks_of_another_shape_or_dtype():
+    ones = nnx.initializers.ones_init()
+
+    def wide(key, shape, dtype):
+        return jnp.ones((*shape[:-1], shape[-1] + 1), dtype)
+
+    def single(key, shape, dtype):
+        return jnp.ones(shape, jnp.float32)
+
+    with pytest.raises(ValueError, match=r"Initializer 1 must give shape \(4, 4\)"):
+        gs.nn.per_gate(ones, wide)(KEY, (4, 8))
+    with pytest.raises(ValueError, match="dtype bfloat16, got .* float32"):
+        gs.nn.per_gate(single, ones)(KEY, (4, 8), jnp.bfloat16)

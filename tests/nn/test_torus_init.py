@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import gradstab as gs
 from tests.nn.test_limit_cycle_init import planes
@@ -51,7 +52,27 @@ def test_the_phase_of_a_plane_is_not_forgotten():
     assert np.all(across < -0.1)
 
 
+@pytest.mark.parametrize(("gain", "all_leave"), [(2.0, False), (2.6, True)])
+def test_gain_at_which_every_plane_of_a_gru_leaves_the_origin(gain, all_leave):
+    """|1 + κ exp(iθ)| / 2 > 1 with κ = g s / 2, as the docstring derives it."""
+    matrix = gs.nn.torus_init(gain=gain)(KEY, (200, 200))
+    cell = gs.nn.GRUCell(3, 200, rngs=nnx.Rngs(0))
+    for gate in (cell.reset, cell.update):
+        gate.assign(jnp.zeros((200, 200)))
+    cell.candidate.assign(matrix)
+    jacobian = jax.jacobian(lambda h: cell(h, jnp.zeros(3))[0])(jnp.zeros(200))
+    found = np.abs(np.linalg.eigvals(jacobian))
+    scales, angles = planes(np.asarray(matrix))
+    expected = np.abs(1 + scales / 2 * np.exp(1j * angles)) / 2
+    np.testing.assert_allclose(np.sort(found)[::2], np.sort(expected), atol=1e-5)
+    assert np.all(found > 1) == all_leave
+
+
 def test_refuses_what_is_not_square_and_bad_arguments():
+    with pytest.raises(ValueError, match="`param_dtype` must be a floating-point"):
+        gs.nn.torus_init()(KEY, (4, 4), jnp.int32)
+    with pytest.raises(ValueError, match="needs double precision"):
+        gs.nn.torus_init()(KEY, (4, 4), jnp.float64)
     with pytest.raises(ValueError, match="`shape` must be square"):
         gs.nn.torus_init()(KEY, (4, 6))
     with pytest.raises(ValueError, match="`scales` must"):
