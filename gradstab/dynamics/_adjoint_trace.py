@@ -56,8 +56,8 @@ def adjoint_trace(
     What is computed is the exact adjoint of the integrator's steps. The states are
     kept at the ends of the intervals and recomputed within, never integrated backwards,
     which would make all that contracts explode. A pure function of `start` and
-    `cotangent`, for `jax.jit` and `jax.vmap` too; what it returns has derivatives of its
-    own if the integrator has second ones, as `Euler` and `RungeKutta` do.
+    `cotangent`, for `jax.jit` and `jax.vmap` too; what it returns has derivatives of
+    its own if the integrator has second ones, as `Euler` and `RungeKutta` do.
 
     Args:
         field: f, a pure function of one state of shape (n,).

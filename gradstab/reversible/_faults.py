@@ -1,0 +1,86 @@
+"""What is said, or shown as NaN, when a run cannot be trusted."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool
+
+from gradstab.reversible._descent import Descent
+from gradstab.reversible._forward import Recording
+
+
+def trained(descent: Descent, recording: Recording) -> list[Array]:
+    """The parameters at the end of a run, if nothing went wrong.
+
+    Args:
+        descent: what was descended.
+        recording: the end of the run.
+
+    Returns:
+        The parameters; all of them NaN if something went wrong and the run is traced,
+        so that no error can be raised.
+
+    Raises:
+        FloatingPointError: if a gradient was not finite.
+        OverflowError: if a number became too large to be held.
+        RuntimeError: if a tape was too short.
+    """
+    faults = recording.faults
+    room = [tape.slots.shape[0] - 1 for tape in recording.tapes]
+    used = [tape.used for tape in recording.tapes]
+    is_sound = jnp.all(faults.not_finite == descent.steps)
+    is_sound &= jnp.all(faults.too_large == descent.steps) & ~jnp.any(faults.momentum)
+    # Without a tape nothing is written that would be read.
+    spilled = [n > m for n, m in zip(used, room, strict=True) if m]
+    is_sound &= ~jnp.any(jnp.stack(spilled)) if spilled else True
+    x = descent.to_loss([state.position for state in recording.states])
+    if isinstance(is_sound, Tracer):
+        return poisoned(x, is_sound)
+    if not is_sound:
+        _raise(descent, recording)
+    return x
+
+
+def poisoned(leaves: Sequence[Array], is_sound: Bool[Array, ""]) -> list[Array]:
+    """Leaves, or NaN in their place."""
+    return [jnp.where(is_sound, x, jnp.full_like(x, jnp.nan)) for x in leaves]
+
+
+def not_reproduced() -> RuntimeError:
+    """The error for gradients that did not come out as they had before."""
+    return RuntimeError(
+        "Training did not run backward to its initial parameters: this device computed "
+        "other gradients on the way back, as it does when operations are not "
+        "deterministic. No hypergradient can be had this way. Pass "
+        "`checkpoint_every=k`, which stores states instead of reversing steps, or make "
+        "the operations deterministic, on NVIDIA GPUs by "
+        "`XLA_FLAGS=--xla_gpu_deterministic_ops=true`."
+    )
+
+
+def _raise(descent: Descent, recording: Recording) -> None:
+    not_finite = np.asarray(recording.faults.not_finite)
+    too_large = np.asarray(recording.faults.too_large)
+    first, largest = int(np.argmin(not_finite)), int(np.argmin(too_large))
+    if too_large[largest] < descent.steps and (
+        too_large[largest] < not_finite[first] or not_finite[first] == descent.steps
+    ):
+        limit = descent.formats[largest].limit
+        step = int(too_large[largest])
+        when = "initially" if step < 0 else f"at step {step}"
+        raise OverflowError(
+            f"`params{descent.names[largest]}` or its velocity reaches {limit:g} "
+            f"{when}: take smaller steps, or fewer `fraction_bits`, which leaves more "
+            "for the integer part."
+        )
+    if not_finite[first] < descent.steps:
+        raise FloatingPointError(
+            f"The gradient of `params{descent.names[first]}` is not finite at step "
+            f"{int(not_finite[first])}."
+        )
+    raise RuntimeError(
+        "The tape is full: a momentum lies below `least_momentum`, which it was made "
+        "for."
+    )

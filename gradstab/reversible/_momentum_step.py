@@ -1,0 +1,104 @@
+r"""One step of gradient descent with momentum in fixed point, forth and back.
+
+.. math:: v_{t+1} = \beta_t v_t - (1 - \beta_t) g_t, \qquad
+    x_{t+1} = x_t + \alpha_t v_{t+1}
+
+Maclaurin, Duvenaud & Adams (2015), algorithms 1 and 2; x moves by the new velocity, as
+in their code.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt
+
+from gradstab.reversible._fixed_point import FixedPoint
+from gradstab.reversible._rates import Rates
+
+
+class Moving(NamedTuple):
+    """One array of parameters on its way.
+
+    Attributes:
+        position: the parameters x.
+        velocity: v.
+        buffer: what products by the momentum have forgotten and the tape has not.
+    """
+
+    position: Int[Array, "..."]
+    velocity: Int[Array, "..."]
+    buffer: UInt[Array, "..."]
+
+
+def at_rest(fixed: FixedPoint, x: Float[Array, "..."]) -> Moving:
+    """Parameters before their first step."""
+    return Moving(
+        position=fixed.quantize(x),
+        velocity=jnp.zeros(x.shape, fixed.signed),
+        buffer=jnp.zeros(x.shape, fixed.unsigned),
+    )
+
+
+def step(
+    fixed: FixedPoint, state: Moving, gradient: Float[Array, "..."], rates: Rates
+) -> tuple[Moving, Bool[Array, ""]]:
+    """Takes one step.
+
+    Args:
+        fixed: how numbers are held.
+        state: before the step, its buffer with room for the product.
+        gradient: g at the position.
+        rates: of this step.
+
+    Returns:
+        The state after the step, and whether all of it could be held.
+    """
+    kept, buffer = rates.fraction.multiply(state.velocity, state.buffer)
+    impulse = _impulse(fixed, gradient, rates)
+    is_held = jnp.all(fixed.holds(fixed.to_float(kept) - impulse))
+    velocity = kept - fixed.quantize(impulse)
+    moved = rates.step_size * fixed.to_float(velocity)
+    is_held &= jnp.all(fixed.holds(fixed.to_float(state.position) + moved))
+    position = state.position + fixed.quantize(moved)
+    return Moving(position, velocity, buffer), is_held
+
+
+def undo_position(
+    fixed: FixedPoint, state: Moving, rates: Rates
+) -> tuple[Moving, Float[Array, "..."]]:
+    """Takes the position back by one step, where the gradient can be found again.
+
+    Args:
+        fixed: how numbers are held.
+        state: after the step.
+        rates: of this step.
+
+    Returns:
+        The state with the position before the step, and the velocity after it.
+    """
+    velocity = fixed.to_float(state.velocity)
+    moved = fixed.quantize(rates.step_size * velocity)
+    return state._replace(position=state.position - moved), velocity
+
+
+def undo_velocity(
+    fixed: FixedPoint, state: Moving, gradient: Float[Array, "..."], rates: Rates
+) -> Moving:
+    """Takes velocity and buffer back by one step.
+
+    Args:
+        fixed: how numbers are held.
+        state: as `undo_position` gives it.
+        gradient: g at its position.
+        rates: of this step.
+
+    Returns:
+        The state before the step.
+    """
+    kept = state.velocity + fixed.quantize(_impulse(fixed, gradient, rates))
+    velocity, buffer = rates.fraction.divide(kept, state.buffer)
+    return state._replace(velocity=velocity, buffer=buffer)
+
+
+def _impulse(fixed: FixedPoint, gradient: Array, rates: Rates) -> Array:
+    return (1 - rates.momentum) * gradient.astype(fixed.real)

@@ -1,0 +1,74 @@
+"""The rates of every step, as the steps need them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from gradstab.reversible._exact_rational import ExactRational
+from gradstab.reversible._fixed_point import FixedPoint
+
+
+class Rates(NamedTuple):
+    """What one array of parameters needs to take its steps, with `steps` leading.
+
+    Attributes:
+        step_size: α.
+        momentum: β, as its fraction has it.
+        fraction: n/d.
+        is_full: whether the buffers move bits to the tape before the step.
+    """
+
+    step_size: Float[Array, " steps"]
+    momentum: Float[Array, " steps"]
+    fraction: ExactRational
+    is_full: Bool[Array, " steps"]
+
+
+def rates(
+    formats: Sequence[FixedPoint],
+    step_sizes: Sequence[Float[Array, " steps"]],
+    momenta: Sequence[Float[Array, " steps"]],
+) -> list[Rates]:
+    """The rates of each array of parameters.
+
+    Args:
+        formats: how the arrays are held.
+        step_sizes: their step sizes.
+        momenta: their momenta.
+
+    Returns:
+        The rates of each.
+    """
+    # Arrays of one precision are rounded together: one loop, however many there are.
+    found: dict[int, Rates] = {}
+    for wide in {fixed.wide for fixed in formats}:
+        places = [i for i, fixed in enumerate(formats) if fixed.wide == wide]
+        momentum = jnp.stack([momenta[i] for i in places])
+        fraction = ExactRational.nearest(momentum)
+        n, d = jnp.asarray(fraction.numerator), jnp.asarray(fraction.denominator)
+        rounded = n.astype(momentum.dtype) / d.astype(momentum.dtype)
+        is_full = jax.vmap(_fullness)(n, d)
+        for row, i in enumerate(places):
+            own = ExactRational(n[row], d[row])
+            found[i] = Rates(step_sizes[i], rounded[row], own, is_full[row])
+    return [found[i] for i in range(len(formats))]
+
+
+def _fullness(n: Array, d: Array) -> Array:
+    """Before which steps a quarter of the buffers' bits must leave."""
+    # A buffer that is at most B before a product by n/d is at most B // n * d + d - 1
+    # after it, whatever the entries are. Bits move when that would not fit: those of
+    # all entries at once, so that nobody has to remember which did.
+    largest = jnp.asarray(jnp.iinfo(n.dtype).max, n.dtype)
+    quarter = jnp.iinfo(n.dtype).bits // 4
+
+    def step(bound, fraction):
+        n, d = fraction
+        is_full = bound // n >= largest // d
+        bound = jnp.where(is_full, bound >> quarter, bound)
+        return bound // n * d + d - 1, is_full
+
+    return jax.lax.scan(step, jnp.zeros((), n.dtype), (n, d))[1]

@@ -1,0 +1,228 @@
+"""The way back through a training run that was not stored: its exact reversal."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool
+
+from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive, pull
+from gradstab.reversible._descent import Descent
+from gradstab.reversible._fixed_point import FixedPoint
+from gradstab.reversible._forward import Recording, Visit, forward, start
+from gradstab.reversible._inputs import Inputs
+from gradstab.reversible._momentum_step import undo_position, undo_velocity
+from gradstab.reversible._rates import Rates, rates
+from gradstab.reversible._schedules import check_rates
+from gradstab.reversible._tape import take_back
+
+
+@dataclasses.dataclass(frozen=True)
+class Reversal:
+    """Keeps a tape of what products forget, and takes each step back.
+
+    Attributes:
+        slots: how much room the tape of each array of parameters has; None if that is
+            not known before the run.
+        least_momentum: for which the tapes have room if it is not known then either.
+    """
+
+    slots: tuple[int, ...] | None
+    least_momentum: float | None
+
+    def record(self, descent: Descent, inputs: Inputs) -> tuple[Recording, Recording]:
+        """Trains, and keeps no more than the end with its tape.
+
+        Args:
+            descent: what is descended.
+            inputs: of the run.
+
+        Returns:
+            The end of the run, twice.
+
+        Raises:
+            ValueError: if a momentum is out of range, or traced without
+                `least_momentum`.
+        """
+        slots = self.slots
+        if slots is None:
+            slots = self._slots(descent, inputs.momenta)
+        end = _record(descent, slots, inputs)
+        return end, end
+
+    def replay(
+        self,
+        descent: Descent,
+        inputs: Inputs,
+        stored: Recording,
+        cotangents: list[Array],
+        moves: tuple[bool, ...],
+    ) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
+        """Pulls cotangents back from the end of a run to its beginning.
+
+        Args:
+            descent: what was descended.
+            inputs: of the run.
+            stored: its end.
+            cotangents: of the trained parameters.
+            moves: which of the hyperparameters are differentiated.
+
+        Returns:
+            Whether the initial state was found again bit for bit, the cotangents there
+            and those of all rates.
+        """
+        return _replay(descent, moves, inputs, stored, cotangents)
+
+    def _slots(self, descent: Descent, momenta: Sequence[Array]) -> tuple[int, ...]:
+        if not any(isinstance(momentum, Tracer) for momentum in momenta):
+            for name, momentum in zip(descent.names, momenta, strict=True):
+                name = f"momentum of params{name}"
+                check_rates("momentum", name, np.asarray(momentum))
+            return slots_for(descent.formats, momenta)
+        if self.least_momentum is None:
+            raise ValueError(
+                "`least_momentum` is needed where momenta are traced, as under "
+                "`jax.jit`: it says how long the tape may become."
+            )
+        with jax.ensure_compile_time_eval():
+            constant = [
+                jnp.full(descent.steps, self.least_momentum, fixed.real)
+                for fixed in descent.formats
+            ]
+            needed = slots_for(descent.formats, constant)
+        # Fractions of other denominators may need a little more.
+        return tuple(count + count // 50 + 2 for count in needed)
+
+
+def slots_for(
+    formats: Sequence[FixedPoint], momenta: Sequence[Array]
+) -> tuple[int, ...]:
+    """How many slots the tape of each array of parameters needs.
+
+    Args:
+        formats: how the arrays are held.
+        momenta: theirs, known.
+
+    Returns:
+        The numbers, rounded up a little: schedules that are learned change from run to
+        run, and should not compile anew for it.
+    """
+    idle = [jnp.zeros_like(momentum) for momentum in momenta]
+    needed = [int(rate.is_full.sum()) for rate in rates(formats, idle, momenta)]
+    steps = [max(1, 2 ** (count.bit_length() - 4)) for count in needed]
+    return tuple(-(-n // step) * step for n, step in zip(needed, steps, strict=True))
+
+
+def run_backward(
+    descent: Descent,
+    recording: Recording,
+    cotangents: Cotangents,
+    rates: Sequence[Rates],
+    theta: list[Array],
+    moves: Sequence[bool],
+) -> tuple[Recording, Cotangents, list[RateCotangents]]:
+    """Takes back all steps of a run.
+
+    Args:
+        descent: what was descended.
+        recording: the end of the run.
+        cotangents: there.
+        rates: of each array of parameters.
+        theta: the hyperparameters.
+        moves: which of them are differentiated.
+
+    Returns:
+        The beginning of the run, the cotangents there, and those of all rates.
+    """
+
+    def body(carry, inputs):
+        recording, cotangents = carry
+        t, now = inputs
+        recording, visit = retreat(descent, recording, now, theta, t)
+        cotangents, of_rates = pull(descent, cotangents, visit, now, theta, moves, t)
+        return (recording, cotangents), of_rates
+
+    steps = jnp.arange(descent.steps, dtype=jnp.int32)
+    (recording, cotangents), of_rates = jax.lax.scan(
+        body, (recording, cotangents), (steps, list(rates)), reverse=True
+    )
+    return recording, cotangents, of_rates
+
+
+def retreat(
+    descent: Descent,
+    recording: Recording,
+    rates: Sequence[Rates],
+    theta: list[Array],
+    t: Array,
+) -> tuple[Recording, Visit]:
+    """Undoes `advance`.
+
+    Args:
+        descent: what was descended.
+        recording: after the step.
+        rates: of each array of parameters, for this step.
+        theta: the hyperparameters.
+        t: the number of the step.
+
+    Returns:
+        The run before the step, and what the chain rule needs of it.
+    """
+    undone, after = [], []
+    for fixed, state, rate in zip(
+        descent.formats, recording.states, rates, strict=True
+    ):
+        state, velocity = undo_position(fixed, state, rate)
+        undone.append(state)
+        after.append(velocity)
+    x = descent.to_loss([state.position for state in undone])
+    visit = Visit(x, [], after, descent.gradient(x, theta, t))
+    states, tapes = [], []
+    for fixed, state, tape, gradient, rate in zip(
+        descent.formats, undone, recording.tapes, visit.gradient, rates, strict=True
+    ):
+        state = undo_velocity(fixed, state, gradient, rate)
+        tape, buffer = take_back(fixed, tape, state.buffer, rate.is_full)
+        visit.before.append(fixed.to_float(state.velocity))
+        states.append(state._replace(buffer=buffer))
+        tapes.append(tape)
+    return Recording(states, tapes, recording.faults), visit
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _record(descent: Descent, slots: tuple[int, ...], inputs: Inputs) -> Recording:
+    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
+    steps = jnp.arange(descent.steps, dtype=jnp.int32)
+    blank = start(descent, inputs, slots)
+    return forward(descent, blank, now, inputs.theta, steps)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _replay(
+    descent: Descent,
+    moves: tuple[bool, ...],
+    inputs: Inputs,
+    end: Recording,
+    cotangents: list[Array],
+) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
+    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
+    late = arrive(descent, cotangents, inputs.theta, moves)
+    beginning, early, of_rates = run_backward(
+        descent, end, late, now, inputs.theta, moves
+    )
+    return _is_start(descent, beginning, inputs), early, of_rates
+
+
+def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array, ""]:
+    """Whether a run backward came to where the run forward had begun, bit for bit."""
+    first = start(descent, inputs, (0,) * len(inputs.params))
+    pairs = zip(
+        jax.tree.leaves(found.states), jax.tree.leaves(first.states), strict=True
+    )
+    are_equal = [jnp.all(mine == its) for mine, its in pairs]
+    are_empty = [tape.used == 0 for tape in found.tapes]
+    return jnp.all(jnp.stack(are_equal + are_empty))

@@ -1,0 +1,116 @@
+"""Training as a function with a derivative of its own."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array
+
+from gradstab.reversible._checkpoints import Checkpoints
+from gradstab.reversible._descent import Descent
+from gradstab.reversible._faults import not_reproduced, poisoned, trained
+from gradstab.reversible._forward import forward, start
+from gradstab.reversible._inputs import Inputs
+from gradstab.reversible._rates import rates
+from gradstab.reversible._reversal import Reversal
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Residual:
+    """What the way back needs.
+
+    Attributes:
+        inputs: of the run.
+        stored: what was kept of it.
+        moves: which of the hyperparameters are differentiated.
+    """
+
+    inputs: Inputs
+    stored: Any
+    moves: tuple[bool, ...] = dataclasses.field(metadata={"static": True})
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def run(descent: Descent, way: Reversal | Checkpoints, inputs: Inputs) -> list[Array]:
+    """Trains.
+
+    Args:
+        descent: what is descended.
+        way: how the derivative goes back.
+        inputs: of the run.
+
+    Returns:
+        The trained parameters.
+    """
+    del way
+    return trained(descent, _train(descent, inputs))
+
+
+def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
+    moves = tuple(
+        leaf.perturbed and jnp.issubdtype(leaf.value.dtype, jnp.floating)
+        for leaf in inputs.theta
+    )
+    inputs = Inputs(*([leaf.value for leaf in leaves] for leaves in inputs))
+    inputs = _differentiated_once(inputs)
+    end, stored = way.record(descent, inputs)
+    return trained(descent, end), _Residual(inputs, stored, moves)
+
+
+def _run_backward(
+    descent: Descent, way: Reversal | Checkpoints, residual: _Residual, cotangents: Any
+):
+    inputs, moves = residual.inputs, residual.moves
+    cotangents = [
+        jnp.zeros_like(x) if isinstance(dx, SymbolicZero) else dx
+        for dx, x in zip(cotangents, inputs.params, strict=True)
+    ]
+    is_found, initial, of_rates = way.replay(
+        descent, inputs, residual.stored, cotangents, moves
+    )
+    leaves, tree = jax.tree.flatten((initial, of_rates))
+    if isinstance(is_found, Tracer):
+        leaves = poisoned(leaves, is_found)
+    elif not is_found:
+        raise not_reproduced()
+    leaves = _differentiated_once(leaves)
+    initial, of_rates = jax.tree.unflatten(tree, leaves)
+    free = iter(initial.theta)
+    params = [
+        dx.astype(x.dtype)
+        for dx, x in zip(initial.position, inputs.params, strict=True)
+    ]
+    step_sizes = [rate.step_size for rate in of_rates]
+    momenta = [rate.momentum for rate in of_rates]
+    theta = [next(free) if is_free else None for is_free in moves]
+    return (Inputs(params, step_sizes, momenta, theta),)  # pyright: ignore
+
+
+run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _train(descent: Descent, inputs: Inputs):
+    # Nothing goes back: no tape.
+    begin = start(descent, inputs, (0,) * len(inputs.params))
+    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
+    steps = jnp.arange(descent.steps, dtype=jnp.int32)
+    return forward(descent, begin, now, inputs.theta, steps)
+
+
+@jax.custom_jvp
+def _differentiated_once(leaves: Any) -> Any:
+    return leaves
+
+
+@_differentiated_once.defjvp
+def _refuse(primals, tangents):
+    del primals, tangents
+    raise NotImplementedError(
+        "Hypergradients cannot be differentiated: `train` has a first derivative only."
+    )
