@@ -3,14 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Complex, Int
 
 from gradstab._checks import check_integer
-from gradstab.dynamics._flow import flow_and_tangent
+from gradstab.dynamics._flow import error_per_step, flow_and_tangent, in_own_unit
 from gradstab.dynamics._periodic_orbit import PeriodicOrbit
-from gradstab.dynamics._vector_field import State, VectorField, check_field
-
-_SWEEPS = 100
+from gradstab.dynamics._product_spectrum import eigenvalues_of_product
+from gradstab.dynamics._vector_field import VectorField, check_field
 
 
 def floquet_multipliers(
@@ -31,21 +30,24 @@ def floquet_multipliers(
     conditioned, and a frame is carried around the orbit by QR factorizations, M_k Q_k =
     Q_{k+1} R_k, until it comes back to itself. Then products of diagonal blocks of R_k
     give each multiplier to nearly the relative precision of the M_k, down to the
-    smallest number that there is. Those of nearly equal modulus share a block. Costs
+    smallest number that there is. That of an M_k which contracts by c is c times the
+    error of a step, so the cuts lie where the flow deforms about equally between them,
+    as far as the samples of the orbit allow. Nearly equal moduli share a block. Costs
     O(segments n³) for each of up to 100 sweeps. Needs diffrax, of the extra `dynamics`.
 
     Args:
         field: f, a pure function of one state of shape (n,).
         orbit: the orbit, as `periodic_orbit` finds it. Its states begin the segments,
             so that errors do not grow from one to the next.
-        segments: how many pieces, at most as many as the orbit has intervals; more
+        segments: at most how many pieces, no more than the orbit has intervals; more
             where multipliers are very small.
 
     Returns:
         The multipliers, by falling modulus, the trivial one among them.
 
     Raises:
-        ValueError: if an argument has another shape or dtype, or lies out of range.
+        ValueError: if an argument has another shape or dtype, or lies out of range, or
+            `orbit` is none of `field`.
         FloatingPointError: if the flow could not be followed.
         ModuleNotFoundError: without diffrax.
 
@@ -60,46 +62,36 @@ def floquet_multipliers(
         )
     check_field(field, orbit.state)
     check_integer("segments", segments, 1, len(orbit.times) - 1)
-    ends = np.linspace(0, len(orbit.times) - 1, segments + 1).astype(int)
-    starts, lengths = orbit.states[ends[:-1]], jnp.diff(orbit.times[ends])
-
-    def tangent(segment: tuple[State, Array]) -> Float[Array, "n n"]:
-        return flow_and_tangent(field, *segment)[1]
-
-    pieces = jax.jit(lambda *pairs: jax.lax.map(tangent, pairs))(starts, lengths)
+    cuts = _cuts(field, orbit, segments)
+    starts, lengths = orbit.states[cuts[:-1]], jnp.diff(orbit.times[cuts])
+    # In the orbit's own unit, which the solver's absolute error refers to.
+    scaled, unit = in_own_unit(field, orbit.state)
+    flow = jax.jit(
+        lambda *pairs: jax.lax.map(lambda pair: flow_and_tangent(scaled, *pair), pairs)
+    )
+    ends, pieces = flow(starts / unit, lengths)
     pieces = np.asarray(pieces, np.float64)
     if not np.all(np.isfinite(pieces)):
         raise FloatingPointError("The flow along `orbit` could not be followed.")
-    return _eigenvalues_of_product(pieces)
+    gap = float(jnp.max(jnp.abs(ends * unit - orbit.states[cuts[1:]])))
+    size = float(jnp.max(jnp.abs(orbit.states)))
+    limit = 10 * orbit.residual + 1e3 * error_per_step(starts.dtype) * size
+    if gap > limit:
+        raise ValueError(
+            "`orbit` must be an orbit of `field`: what flows along it misses its next "
+            f"state by {gap:.1e}, more than the {limit:.1e} of errors."
+        )
+    return eigenvalues_of_product(pieces)
 
 
-def _eigenvalues_of_product(
-    pieces: Float[np.ndarray, "pieces n n"],
-) -> Complex[np.ndarray, " n"]:
-    """Computes the eigenvalues of M_K ... M_1 by simultaneous iteration."""
-    n = pieces.shape[-1]
-    frame = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
-    values = np.zeros(n, complex)
-    for _ in range(_SWEEPS):
-        first, factors = frame, []
-        for piece in pieces:
-            frame, factor = np.linalg.qr(piece @ frame)
-            factors.append(factor)
-        # The last frame in terms of the first: block triangular once both agree.
-        turn = first.T @ frame
-        cuts = [0, *(i for i in range(1, n) if _is_small(turn[i:, :i])), n]
-        before, values = values, []
-        for low, high in zip(cuts[:-1], cuts[1:], strict=True):
-            block = turn[low:high, low:high]
-            for factor in reversed(factors):
-                block = block @ factor[low:high, low:high]
-            values.append(np.linalg.eigvals(block))
-        values = np.concatenate(values).astype(complex)
-        values = values[np.lexsort((np.imag(values), np.real(values), -np.abs(values)))]
-        if np.all(np.abs(values - before) <= 1e-13 * np.abs(values)):
-            break
-    return values
-
-
-def _is_small(block: Float[np.ndarray, "below above"]) -> bool:
-    return bool(np.max(np.abs(block)) <= 1e-13)
+def _cuts(
+    field: VectorField, orbit: PeriodicOrbit, segments: int
+) -> Int[np.ndarray, " ends"]:
+    """Chooses samples between which the flow deforms about equally."""
+    # Half of the measure is the integral of the norm of J, half is time.
+    jacobians = jax.jit(jax.vmap(jax.jacfwd(field)))(orbit.states[:-1])
+    rates = np.linalg.norm(np.asarray(jacobians, np.float64), axis=(1, 2))
+    rates = np.where(np.isfinite(rates), rates, 0.0)
+    passed = np.cumsum(np.append(0.0, rates + max(np.mean(rates), 1e-300)))
+    goals = passed[-1] * np.linspace(0, 1, segments + 1)
+    return np.unique(np.argmin(np.abs(passed[:, None] - goals), axis=0))

@@ -84,3 +84,14 @@ def orbit_of_homoclinic(distance):
     with jax.enable_x64(True):
         start = jnp.asarray([-0.0229, -0.0078])  # 0.05 from the focus
         return periodic_orbit(homoclinic(HOMOCLINIC - distance), start)
+
+
+def rossler(h, c=3.5):
+    """Past one doubling of the period, at c = 2.83; chaotic at c = 5.7."""
+    return jnp.stack([-h[1] - h[2], h[0] + 0.2 * h[1], 0.2 + h[2] * (h[0] - c)])
+
+
+@functools.cache
+def orbit_of_rossler():
+    with jax.enable_x64(True):
+        return periodic_orbit(rossler, jnp.asarray([1.0, 1.0, 0.0]))

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from gradstab.dynamics import PeriodicOrbit, floquet_multipliers
-from gradstab.dynamics._floquet import _eigenvalues_of_product
 from tests.dynamics.flows import (
     HOMOCLINIC,
     homoclinic,
     orbit_of_homoclinic,
     orbit_of_plane,
+    orbit_of_rossler,
     plane,
+    rossler,
 )
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -59,31 +60,45 @@ def ring(h):
 
 
 def test_multipliers_far_below_rounding():
-    times = jnp.linspace(0, 2 * jnp.pi, 65)
-    rest = jnp.zeros_like(times)
-    states = jnp.stack([jnp.cos(times), jnp.sin(times), rest, rest, rest], axis=1)
-    orbit = PeriodicOrbit(states[0], 2 * math.pi, 0.0, times, states)
     turn = 2 * math.pi
     rates = np.array([0, -1 + 0.3j, -1 - 0.3j, -2, -5])
     expected = np.exp(turn * rates)
-    found = floquet_multipliers(ring, orbit)
+    found = floquet_multipliers(ring, circle())
     np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-8)
     np.testing.assert_allclose(
         np.sort(np.imag(found)), np.sort(np.imag(expected)), atol=1e-9
     )
 
 
-def test_products_of_hundreds_of_orders_of_magnitude():
-    values, count = np.array([1.0, -0.5, 1e-9, -1e-60, 1e-150]), 40
-    frames = np.random.default_rng(0).standard_normal((count, 5, 5))
-    frames = np.linalg.qr(frames)[0] + 0.1 * frames
-    pieces = []
-    for k in range(count):
-        share = np.abs(values) ** (1 / count) * np.sign(values) ** (k == 0)
-        after = frames[(k + 1) % count]
-        pieces.append(after @ np.diag(share) @ np.linalg.inv(frames[k]))
-    found = _eigenvalues_of_product(np.asarray(pieces))
-    np.testing.assert_allclose(found, values, rtol=1e-9)
+def circle(dtype=jnp.float64, period=2 * math.pi):
+    times = jnp.linspace(0, period, 65, dtype=dtype)
+    angles = 2 * math.pi * times / period
+    rest = jnp.zeros_like(times)
+    states = jnp.stack([jnp.cos(angles), jnp.sin(angles), rest, rest, rest], axis=1)
+    return PeriodicOrbit(states[0], period, 0.0, times, states)
+
+
+def test_multipliers_in_single_precision():
+    with jax.enable_x64(False):
+        found = floquet_multipliers(ring, circle(jnp.float32))
+    rates = np.array([0, -1, -1, -2, -5])
+    np.testing.assert_allclose(np.abs(found), np.exp(2 * math.pi * rates), rtol=1e-3)
+
+
+def test_a_negative_multiplier():
+    orbit = orbit_of_rossler()
+    along, across, _ = floquet_multipliers(rossler, orbit)
+    assert along == pytest.approx(1, abs=1e-9)
+    assert across == pytest.approx(-0.418735, abs=1e-6)
+
+
+def test_rejects_an_orbit_of_another_field():
+    for field, orbit in (
+        (lambda h: 2 * ring(h), circle()),
+        (ring, circle(period=4 * math.pi)),
+    ):
+        with pytest.raises(ValueError, match="`orbit` must be an orbit of `field`"):
+            floquet_multipliers(field, orbit)
 
 
 def test_rejects_bad_arguments():
