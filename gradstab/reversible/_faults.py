@@ -11,7 +11,9 @@ from gradstab.reversible._descent import Descent
 from gradstab.reversible._forward import Recording
 
 
-def trained(descent: Descent, recording: Recording) -> list[Array]:
+def trained(
+    descent: Descent, recording: Recording
+) -> tuple[list[Array], Bool[Array, ""]]:
     """The parameters at the end of a run, if nothing went wrong.
 
     Args:
@@ -19,8 +21,8 @@ def trained(descent: Descent, recording: Recording) -> list[Array]:
         recording: the end of the run.
 
     Returns:
-        The parameters; all of them NaN if something went wrong and the run is traced,
-        so that no error can be raised.
+        The parameters, and whether nothing went wrong. Where the run is traced, so that
+        no error can be raised, the parameters are NaN then.
 
     Raises:
         FloatingPointError: if a gradient was not finite.
@@ -37,10 +39,10 @@ def trained(descent: Descent, recording: Recording) -> list[Array]:
     is_sound &= ~jnp.any(jnp.stack(spilled)) if spilled else True
     x = descent.to_loss([state.position for state in recording.states])
     if isinstance(is_sound, Tracer):
-        return poisoned(x, is_sound)
+        return poisoned(x, is_sound), is_sound
     if not is_sound:
         _raise(descent, recording)
-    return x
+    return x, is_sound
 
 
 def poisoned(leaves: Sequence[Array], is_sound: Bool[Array, ""]) -> list[Array]:

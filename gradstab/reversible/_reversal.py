@@ -195,6 +195,7 @@ def retreat(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _record(descent: Descent, slots: tuple[int, ...], inputs: Inputs) -> Recording:
+    inputs = _not_constant(inputs)
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     steps = jnp.arange(descent.steps, dtype=jnp.int32)
     blank = start(descent, inputs, slots)
@@ -209,12 +210,19 @@ def _replay(
     end: Recording,
     cotangents: list[Array],
 ) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
+    inputs = _not_constant(inputs)
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     late = arrive(descent, cotangents, inputs.theta, moves)
     beginning, early, of_rates = run_backward(
         descent, end, late, now, inputs.theta, moves
     )
     return _is_start(descent, beginning, inputs), early, of_rates
+
+
+def _not_constant(inputs: Inputs) -> Inputs:
+    # A compiler that knows a number evaluates functions of it itself, by an exponential
+    # of its own, and may do so in one direction only.
+    return jax.lax.optimization_barrier(inputs)
 
 
 def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array, ""]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from gradstab.reversible._checkpoints import Checkpoints
 from gradstab.reversible._descent import Descent
@@ -27,11 +27,13 @@ class _Residual:
     Attributes:
         inputs: of the run.
         stored: what was kept of it.
+        is_sound: whether nothing went wrong.
         moves: which of the hyperparameters are differentiated.
     """
 
     inputs: Inputs
     stored: Any
+    is_sound: Bool[Array, ""]
     moves: tuple[bool, ...] = dataclasses.field(metadata={"static": True})
 
 
@@ -48,7 +50,7 @@ def run(descent: Descent, way: Reversal | Checkpoints, inputs: Inputs) -> list[A
         The trained parameters.
     """
     del way
-    return trained(descent, _train(descent, inputs))
+    return trained(descent, _train(descent, inputs))[0]
 
 
 def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
@@ -59,7 +61,8 @@ def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
     inputs = Inputs(*([leaf.value for leaf in leaves] for leaves in inputs))
     inputs = _differentiated_once(inputs)
     end, stored = way.record(descent, inputs)
-    return trained(descent, end), _Residual(inputs, stored, moves)
+    x, is_sound = trained(descent, end)
+    return x, _Residual(inputs, stored, is_sound, moves)
 
 
 def _run_backward(
@@ -75,7 +78,7 @@ def _run_backward(
     )
     leaves, tree = jax.tree.flatten((initial, of_rates))
     if isinstance(is_found, Tracer):
-        leaves = poisoned(leaves, is_found)
+        leaves = poisoned(leaves, is_found & residual.is_sound)
     elif not is_found:
         raise not_reproduced()
     leaves = _differentiated_once(leaves)

@@ -9,10 +9,7 @@ from gradstab.reversible import Schedules
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(40, 3))
 TARGETS = np.sin(INPUTS @ RNG.normal(size=(3, 2)))
-WEIGHTS = {
-    "hidden": {"kernel": RNG.normal(size=(3, 5)) / 2, "bias": np.zeros(5)},
-    "out": {"kernel": RNG.normal(size=(5, 2)) / 2, "bias": np.zeros(2)},
-}
+WEIGHTS = {"kernel": RNG.normal(size=(3, 2)) / 2, "bias": np.zeros(2)}
 
 
 def weights(dtype):
@@ -30,14 +27,13 @@ def hyper(dtype):
 
 def loss(params, theta, step):
     """Squared error on the minibatch of the step, with a penalty."""
-    dtype = params["out"]["bias"].dtype
+    dtype = params["bias"].dtype
     first = step * 10 % 40
     x, y = (
         jax.lax.dynamic_slice_in_dim(jnp.asarray(data, dtype), first, 10)
         for data in (INPUTS, TARGETS)
     )
-    hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"][None])
-    found = hidden @ params["out"]["kernel"] + params["out"]["bias"][None]
+    found = jnp.tanh(x @ params["kernel"] + params["bias"][None])
     squares = sum(jnp.sum(w**2) for w in jax.tree.leaves(params))
     error = found - y - theta["shift"].astype(dtype)[None]
     return jnp.mean(error**2) + jnp.exp(theta["log_penalty"]).astype(dtype) * squares
@@ -76,6 +72,6 @@ def schedules(steps, dtype):
     rising = jnp.linspace(0.5, 0.95, steps, dtype=dtype)
     number = jnp.asarray(0.2, dtype)
     return Schedules(
-        {"hidden": falling, "out": number},
-        {"hidden": jnp.full_like(number, 0.9), "out": rising},
+        {"kernel": falling, "bias": number},
+        {"kernel": jnp.full_like(number, 0.9), "bias": rising},
     )

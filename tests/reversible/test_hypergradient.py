@@ -1,0 +1,156 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+
+from gradstab.reversible import Schedules, hypergradient, train
+from tests.reversible.problems import (
+    hyper,
+    loss,
+    objective,
+    schedules,
+    unrolled,
+    weights,
+)
+
+STEPS = 80
+
+
+def relative(found, expected):
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    pairs = [
+        (np.ravel(a), np.ravel(b)) for a, b in pairs if a.dtype != jax.dtypes.float0
+    ]
+    found, expected = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """By automatic differentiation through the unrolled training, in float64."""
+    with jax.enable_x64(True):
+        kind = jnp.float64
+
+        def achieved(params, rates, theta):
+            return objective(unrolled(loss, params, rates, theta, STEPS), theta)
+
+        both = jax.value_and_grad(achieved, argnums=(0, 1, 2), allow_int=True)
+        return both(weights(kind), schedules(STEPS, kind), hyper(kind))
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_every": 9}])
+def test_is_the_derivative_of_the_whole_training(dtype, options, reference):
+    value, (params, rates, theta) = reference
+    found = hypergradient(
+        objective,
+        loss,
+        weights(dtype),
+        schedules(STEPS, dtype),
+        hyper(dtype),
+        STEPS,
+        **options,
+    )
+    limit = 1e-3 if dtype == jnp.float32 else 1e-11
+    assert abs(float(found.value) - float(value)) < limit
+    assert relative(found.params, params) < limit
+    assert relative(found.schedules.step_size, rates.step_size) < limit
+    assert relative(found.schedules.momentum, rates.momentum) < limit
+    assert relative(found.theta, theta) < limit
+    assert found.theta["batch"].dtype == jax.dtypes.float0
+
+
+def test_is_the_central_difference():
+    """In each of twenty of all coordinates, from the first weight to the penalty."""
+    with jax.enable_x64(True):
+        kind = jnp.float64
+        theta = hyper(kind)
+        batch = theta.pop("batch")
+        flat, unravel = ravel_pytree((weights(kind), schedules(STEPS, kind), theta))
+
+        @jax.jit
+        def achieved(flat):
+            params, rates, theta = unravel(flat)
+            theta = {**theta, "batch": batch}
+            return objective(train(loss, params, rates, theta, STEPS), theta)
+
+        def slope(k, h=1e-6):
+            ahead, behind = flat.at[k].add(h), flat.at[k].add(-h)
+            return float(achieved(ahead) - achieved(behind)) / (2 * h)
+
+        params, rates, theta = unravel(flat)
+        found = hypergradient(
+            objective, loss, params, rates, {**theta, "batch": batch}, STEPS
+        )
+        found.theta.pop("batch")
+        mine, _ = ravel_pytree((found.params, found.schedules, found.theta))
+        for k in np.linspace(0, flat.size - 1, 20, dtype=int):
+            assert float(mine[k]) == pytest.approx(slope(k), rel=1e-4, abs=1e-9)
+
+
+def test_scales_of_an_initializer_and_training_data():
+    """Whatever parameters and data are made from: `train` composes."""
+    with jax.enable_x64(True):
+        noise = jax.random.normal(jax.random.key(0), (3,))
+        rates = Schedules(0.2, 0.8)
+
+        def fit(x, data, step):
+            return jnp.sum((jnp.tanh(x) - data[step % 2]) ** 2)
+
+        def achieved(scale, data, descend):
+            trained = descend(fit, scale * noise, rates, data, 12)
+            return jnp.sum(jnp.cos(trained))
+
+        data = jax.random.normal(jax.random.key(1), (2, 3))
+        found, expected = (
+            jax.grad(achieved, argnums=(0, 1))(jnp.asarray(0.5), data, descend)
+            for descend in (train, unrolled)
+        )
+        for mine, its in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, its, rtol=1e-10)
+
+
+def test_a_module_and_an_outer_loop_of_optax():
+    x = jax.random.normal(jax.random.key(0), (16, 2))
+    y = jnp.sum(jnp.sin(x), axis=1, keepdims=True)
+
+    def fit(model, penalty, step):
+        squares = sum(
+            jnp.sum(w**2) for w in jax.tree.leaves(nnx.state(model, nnx.Param))
+        )
+        return jnp.mean((model(x[:8]) - y[:8]) ** 2) + jnp.exp(penalty) * squares
+
+    def error(model, penalty):
+        return jnp.mean((model(x[8:]) - y[8:]) ** 2)
+
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    outer, penalty = optax.adam(0.5), jnp.zeros(())
+    state, values = outer.init(penalty), []
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(8):
+            found = hypergradient(error, fit, model, Schedules(0.3, 0.5), penalty, 20)
+            updates, state = outer.update(found.theta, state)
+            penalty = optax.apply_updates(penalty, updates)
+            values.append(float(found.value))
+    assert values[-1] < values[0] / 2
+    assert isinstance(found.trained, nnx.Linear)
+    assert isinstance(found.params, nnx.State)
+    assert found.params["kernel"][...].shape == (2, 1)
+    assert found.schedules.step_size.shape == ()
+
+
+def test_a_run_that_is_lost_raises():
+    def grows(x, theta, step):
+        return -theta * jnp.sum(x**2)
+
+    with pytest.raises(OverflowError, match="or its velocity reaches 128 at step"):
+        hypergradient(
+            lambda x, theta: jnp.sum(x),
+            grows,
+            jnp.ones(2),
+            Schedules(0.5, 0.9),
+            jnp.ones(()),
+            200,
+        )
