@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 from gradstab._checks import check_integer
 from gradstab.dynamics._extras import extra
 from gradstab.dynamics._fixed_points import FixedPoint, fixed_points
-from gradstab.dynamics._nullclines import nullclines, on_grid
+from gradstab.dynamics._grid_points import grid_points
+from gradstab.dynamics._nullclines import nullclines
 from gradstab.dynamics._stability import Kind
-from gradstab.dynamics._vector_field import VectorField, check_box, grid_points
+from gradstab.dynamics._vector_field import VectorField, check_box
+from gradstab.dynamics._velocity_grid import velocity_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +102,7 @@ def phase_portrait(
 def _draw_speed(
     figure: "Figure", axes: "Axes", field: VectorField, box: np.ndarray, resolution: int
 ) -> None:
-    first, second, velocities = on_grid(field, box, resolution)
+    first, second, velocities = velocity_grid(field, box, resolution)
     speeds = np.linalg.norm(velocities, axis=-1)
     # A grid point that lies on a fixed point would stretch the scale without end.
     least = float(np.percentile(speeds, 0.5))
