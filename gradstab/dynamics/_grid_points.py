@@ -27,7 +27,7 @@ def grid_points(box: ArrayLike, resolution: int) -> Float[Array, "points n"]:
     check_integer("resolution", resolution, 2)
     dtype = jnp.zeros(0).dtype
     with np.errstate(over="ignore", invalid="ignore"):
-        axes = [np.linspace(*ends, resolution).astype(dtype) for ends in found]
+        axes = [np.linspace(low, high, resolution).astype(dtype) for low, high in found]
         gaps = np.diff(axes)
     if not np.all((gaps > 0) & np.isfinite(gaps)):
         raise ValueError(
