@@ -1,5 +1,7 @@
 """Eigenvalues, and how far rounding moves each."""
 
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 from jaxtyping import Complex, Float
@@ -25,7 +27,8 @@ def eigenvalues_and_errors(
     """
     eps = np.finfo(matrix.dtype).eps
     double = matrix.astype(np.float64)
-    values, left, right = scipy.linalg.eig(double, left=True, right=True)
+    found: Any = scipy.linalg.eig(double, left=True, right=True)
+    values, left, right = found
     size = np.linalg.norm(double)
     moved = np.sum(np.abs(left) * (np.abs(double) @ np.abs(right)), axis=0)
     moved = 10 * float(eps) * moved + np.finfo(np.float64).eps * size

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from gradstab.dynamics._extras import extra
 from gradstab.dynamics._vector_field import State, VectorField
@@ -84,7 +84,7 @@ def find_roots(
 
     @jax.jit
     @jax.vmap
-    def search(start: State) -> tuple[Roots, Array, Bool[Array, ""]]:
+    def search(start: State) -> tuple[tuple[Array, ...], Array, Array]:
         state = solve(start)
         velocity, jacobian = field(state), jax.jacfwd(field)(state)
         error = noise(state, velocity, jacobian)
@@ -100,12 +100,12 @@ def find_roots(
         grows = jnp.linalg.norm(jnp.stack(beyond) / limits[None], axis=-1) >= excess
         other = jax.jacfwd(field)(state - 2 * step)
         other = jnp.where(jnp.all(jnp.isfinite(other)), other, jacobian)
-        roots = Roots(state, velocity, limits, jnp.stack([jacobian, other]))
-        return roots, excess, jnp.any(grows)
+        root = state, velocity, limits, jnp.stack([jacobian, other])
+        return root, excess, jnp.any(grows)
 
     found, excess, grows = jax.tree.map(np.asarray, search(starts))
     (is_root,) = np.nonzero((excess <= 1) & grows)  # not so for NaN
-    order = np.lexsort((*found.states[is_root].T, excess[is_root]))
+    order = np.lexsort((*found[0][is_root].T, excess[is_root]))
     return Roots(*(part[is_root[order]] for part in found))
 
 

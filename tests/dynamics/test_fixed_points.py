@@ -213,7 +213,7 @@ def test_a_gate_nearly_shut_moves_no_point(dtype):
 
 def test_a_slow_map_has_one_point():
     matrix = np.random.default_rng(0).normal(size=(8, 8)) * 0.3
-    starts = np.random.default_rng(1).uniform(-1, 1, (20, 8))
+    starts = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (20, 8)))
 
     def leak(h):
         return (1 - 1e-4) * h + 1e-4 * jnp.tanh(matrix @ h + 0.5)
