@@ -9,6 +9,7 @@ from ._gradient_flow_encoder import (
     GradientFlowEncoder as GradientFlowEncoder,
 )
 from ._gradient_flows import GradientFlow as GradientFlow, NesterovFlow as NesterovFlow
+from ._grid_points import grid_points as grid_points
 from ._gru_ode import GRUODECell as GRUODECell
 from ._integrators import (
     Euler as Euler,
@@ -24,4 +25,3 @@ from ._periodic_orbit import (
 )
 from ._phase_portrait import phase_portrait as phase_portrait
 from ._time_step import time_step as time_step
-from ._vector_field import grid_points as grid_points

@@ -2,14 +2,16 @@
 
 import dataclasses
 import warnings
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Complex, Float, Int
 
 from gradstab._checks import check_integer, check_positive
-from gradstab.dynamics._extras import extra
+from gradstab.dynamics._eigenvalues import eigenvalues_and_errors
+from gradstab.dynamics._roots import Roots, find_roots
 from gradstab.dynamics._stability import Kind, stability
 from gradstab.dynamics._vector_field import (
     State,
@@ -19,7 +21,7 @@ from gradstab.dynamics._vector_field import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FixedPoint:
     """A state that does not move.
 
@@ -51,26 +53,31 @@ def fixed_points(
 
     From every start Newton's step is taken within a region of trust (Powell's dogleg),
     since from afar the plain one may leave for good. What ends with ‖f‖ within the
-    tolerance is a root. Two of them are one point if f is within it between them, too:
-    near a degenerate point every method stops somewhere in a region where f is zero to
-    rounding. What is found does not depend on the order of `starts`; nothing says that
-    it is all there is, so take more starts than points, such as `grid_points`.
+    tolerance is a root, unless f only falls along Newton's step, as where it decays at
+    infinity. Two of them are one point if f is within it between them, too: near a
+    degenerate point every method stops somewhere in a region where f is zero to
+    rounding. Where f is NaN or infinite nothing is found. What is found does not depend
+    on the order of `starts`; nothing says that it is all there is, so take more starts
+    than points, such as `grid_points`.
 
-    In single precision ‖f‖ stalls at 1e-7, and where the flow is slow that looks like
-    a continuum: a warning says so. Classify in double.
+    Where the flow is at rest to rounding over a hundredth of the extent of `starts`, a
+    warning says so: a slow region then looks like a continuum. So it does sooner in
+    single precision, which warns of any degenerate point. Classify in double.
 
     For a map take f(h) = map(h) - h. The states are its fixed points and 1 + eigenvalue
     its multipliers; `kind` does not apply.
 
     Takes at most `max_steps` Jacobians and solves of O(n³) a start, all starts together
-    on the device. Runs at once, not under `jax.jit`. Needs optimistix, of the extra
+    on the device, and a comparison of every root with every point: time and memory grow
+    with starts, but on a continuum, where every root is a point, time with their
+    square. Runs at once, not under `jax.jit`. Needs optimistix, of the extra
     `dynamics`.
 
     Args:
         field: f, a pure function of one state of shape (n,).
         starts: where to search from, shape (starts, n).
-        tolerance: the largest ‖f‖ of a root; if None, the rounding error of f,
-            100 eps (1 + ‖J‖ ‖h‖).
+        tolerance: the largest ‖f‖ of a root; if None, the rounding error of each
+            component, 100 eps (|∂f/∂h| |h| + median |f|) with the median over `starts`.
         max_steps: steps from each start.
 
     Returns:
@@ -79,6 +86,31 @@ def fixed_points(
     Raises:
         ValueError: if an argument has another shape or dtype, or lies out of range.
         ModuleNotFoundError: without optimistix.
+    """
+    points = find_fixed_points(field, starts, tolerance, max_steps)
+    warn_of_rest(points, starts, stacklevel=3)
+    return points
+
+
+def find_fixed_points(
+    field: VectorField,
+    starts: Float[Array, "starts n"],
+    tolerance: float | None = None,
+    max_steps: int = 100,
+) -> list[FixedPoint]:
+    """Finds fixed points as `fixed_points` does, without its warning.
+
+    Args:
+        field: f.
+        starts: where to search from.
+        tolerance: the largest ‖f‖ of a root.
+        max_steps: steps from each start.
+
+    Returns:
+        The points, by their coordinates.
+
+    Raises:
+        ValueError: if an argument has another shape or dtype, or lies out of range.
     """
     starts = jnp.asarray(starts)
     if starts.ndim != 2 or 0 in starts.shape:
@@ -91,81 +123,78 @@ def fixed_points(
     if tolerance is not None:
         check_positive("tolerance", tolerance)
     check_integer("max_steps", max_steps, 1)
-    eps = float(jnp.finfo(starts.dtype).eps)
-
-    def measure(state: State) -> tuple[Array, Float[Array, "n n"], Array]:
-        velocity, jacobian = field(state), jax.jacfwd(field)(state)
-        rounding = 1 + jnp.linalg.norm(jacobian) * jnp.linalg.norm(state)
-        limit = 100 * eps * rounding if tolerance is None else tolerance
-        return jnp.linalg.norm(velocity), jacobian, jnp.asarray(limit, state.dtype)
-
-    @jax.jit
-    @jax.vmap
-    def search(start: State) -> tuple[State, Array, Array, Array, Array]:
-        state = _root(field, start, max_steps)
-        return state, *measure(state), jnp.linalg.norm(field(start))
-
-    found, residuals, jacobians, limits, speeds = map(np.asarray, search(starts))
-    # Far away a field may vanish to its rounding and nothing be known of it.
-    is_known = limits <= eps**0.5 * (1 + np.max(speeds))
-    is_root = is_known & (residuals <= limits)  # not so for NaN
-    if not np.any(is_root):
-        return []
-    roots, residuals = found[is_root], residuals[is_root]
-    jacobians, limits = jacobians[is_root], limits[is_root]
-    graph = extra("scipy.sparse.csgraph")
-    _, labels = graph.connected_components(_are_one(field, roots, limits), False)
-    points = []
-    for label in range(max(labels) + 1):
-        (members,) = np.nonzero(labels == label)
-        center = np.mean(roots[members], axis=0)
-        distances = np.linalg.norm(roots[members] - center, axis=-1)
-        middle = members[np.argmin(distances)]
-        values = np.linalg.eigvals(jacobians[middle]).astype(complex)
-        points.append(
-            FixedPoint(
-                state=roots[middle],
-                kind=stability(values, eps**0.5),
-                eigenvalues=values[np.lexsort((-np.imag(values), -np.real(values)))],
-                residual=float(residuals[middle]),
-                spread=2 * float(np.max(distances)),
-            )
-        )
-    if eps > 1e-10 and any(point.kind == "degenerate" for point in points):
-        warnings.warn(
-            "Single precision cannot tell slow states from fixed ones, and there are "
-            "degenerate points; search in double precision.",
-            stacklevel=2,
-        )
+    roots = find_roots(field, starts, tolerance, max_steps)
+    points = [_point(roots, members) for members in _groups(field, roots)]
     return sorted(points, key=lambda point: tuple(point.state))
 
 
-def _root(field: VectorField, start: State, max_steps: int) -> State:
-    solver = extra("optimistix")
-    eps = float(jnp.finfo(start.dtype).eps)
-    # Judged by its residual, not by the solver's tests, which a degenerate root fails.
-    return solver.root_find(
-        lambda state, _: field(state),
-        solver.Dogleg(rtol=eps, atol=eps),
-        start,
-        max_steps=max_steps,
-        throw=False,
-    ).value
+def warn_of_rest(
+    points: Sequence[FixedPoint], starts: Float[Array, "starts n"], stacklevel: int
+) -> None:
+    """Warns where points cannot be told from slow states.
+
+    Args:
+        points: what was found.
+        starts: from where.
+        stacklevel: how far above this function the line is that is at fault.
+    """
+    extent = float(np.max(np.ptp(np.asarray(starts), axis=0)))
+    wide = [point for point in points if point.spread > 0.01 * extent]
+    is_single = any(point.state.dtype == np.float32 for point in points)
+    if is_single and (wide or any(point.kind == "degenerate" for point in points)):
+        warnings.warn(
+            "Single precision cannot tell slow states from fixed ones, and there are "
+            "points that are degenerate or wide; search in double precision.",
+            stacklevel=stacklevel,
+        )
+    elif wide:
+        point = max(wide, key=lambda point: point.spread)
+        warnings.warn(
+            f"The flow is at rest to rounding over {point.spread:.1e} about the fixed "
+            f"point {point.state.tolist()}: a slow region, or a continuum.",
+            stacklevel=stacklevel,
+        )
 
 
-def _are_one(
-    field: VectorField,
-    roots: Float[np.ndarray, "roots n"],
-    limits: Float[np.ndarray, " roots"],
-) -> Bool[np.ndarray, "roots roots"]:
-    """Tells which roots have nothing but roots between them."""
+def _groups(field: VectorField, roots: Roots) -> Iterator[Int[np.ndarray, " members"]]:
+    """Gathers the roots that have nothing but roots between them and the best one."""
 
+    # A chain from root to root would join points that have faster states between them.
     # Two irrational shares: a third root may lie at the middle of two others.
-    def speed(one: State, other: State) -> Array:
+    @jax.jit
+    def are_one(state: State, limits: State, others: Float[Array, "roots n"]) -> Array:
         shares = (0.5**0.5, 1 - 0.5**0.5)
-        between = [one + share * (other - one) for share in shares]
-        return jnp.max(jnp.stack([jnp.linalg.norm(field(state)) for state in between]))
+        between = [state + share * (others - state) for share in shares]
+        speeds = jax.vmap(field)(jnp.concatenate(between)) / limits
+        # Both ends may be at the limit, and rounding adds to it.
+        return jnp.all(jnp.linalg.norm(speeds, axis=-1).reshape(2, -1) <= 2, axis=0)
 
-    from_one = jax.vmap(speed, (None, 0))
-    speeds = jax.jit(lambda x: jax.lax.map(lambda one: from_one(one, x), x))(roots)
-    return np.asarray(speeds) <= np.minimum(limits[:, None], limits[None, :])
+    is_left = np.ones(len(roots.states), bool)
+    while np.any(is_left):
+        best = int(np.argmax(is_left))
+        joined = are_one(roots.states[[best]], roots.limits[[best]], roots.states)
+        (members,) = np.nonzero(is_left & np.asarray(joined))
+        members = np.union1d(members, [best])
+        is_left[members] = False
+        yield members
+
+
+def _point(roots: Roots, members: Int[np.ndarray, " members"]) -> FixedPoint:
+    states = roots.states[members]
+    distances = np.linalg.norm(states - np.mean(states, axis=0), axis=-1)
+    middle = members[np.argmin(distances)]
+    values, errors = eigenvalues_and_errors(roots.jacobians[middle, 0])
+    # Where the root lies is known up to what was merged, and what Newton's step misses;
+    # so are the eigenvalues, which at a degenerate point change sign nearby.
+    one = np.argmax(np.linalg.norm(states - roots.states[middle], axis=-1))
+    other = np.argmax(np.linalg.norm(states - states[one], axis=-1))
+    near = roots.jacobians[[middle, members[one], members[other]]]
+    nearby = np.sort(np.real(np.linalg.eigvals(near)), axis=-1)[..., ::-1]
+    errors = errors + 2 * np.max(np.abs(nearby - np.real(values)), axis=(0, 1))
+    return FixedPoint(
+        state=roots.states[middle],
+        kind=stability(values, errors),
+        eigenvalues=values,
+        residual=float(np.linalg.norm(roots.velocities[middle])),
+        spread=2 * float(np.max(distances)),
+    )

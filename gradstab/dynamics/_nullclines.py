@@ -1,18 +1,12 @@
 """The curves on which one coordinate of a planar flow stands still."""
 
-import jax
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from gradstab._checks import check_integer
 from gradstab.dynamics._extras import extra
-from gradstab.dynamics._vector_field import (
-    VectorField,
-    check_box,
-    check_field,
-    grid_points,
-)
+from gradstab.dynamics._vector_field import VectorField
+from gradstab.dynamics._velocity_grid import velocity_grid
 
 Curve = Float[np.ndarray, "points 2"]
 
@@ -39,40 +33,10 @@ def nullclines(
         ValueError: if `box` or `resolution` is none, or `field` is not of the plane.
         ModuleNotFoundError: without contourpy.
     """
-    first, second, velocities = on_grid(field, box, resolution)
+    first, second, velocities = velocity_grid(field, box, resolution)
     contourpy = extra("contourpy")
 
     def curves(values: np.ndarray) -> list[Curve]:
         return contourpy.contour_generator(first, second, values).lines(0.0)
 
     return curves(velocities[..., 0]), curves(velocities[..., 1])
-
-
-def on_grid(
-    field: VectorField, box: ArrayLike, resolution: int
-) -> tuple[
-    Float[np.ndarray, " columns"],
-    Float[np.ndarray, " rows"],
-    Float[np.ndarray, "rows columns 2"],
-]:
-    """Evaluates a planar field on a grid.
-
-    Args:
-        field: f.
-        box: shape (2, 2).
-        resolution: points along each axis.
-
-    Returns:
-        Both axes, and f with the second coordinate along rows, as plots have it.
-
-    Raises:
-        ValueError: if `box` or `resolution` is none, or `field` is not of the plane.
-    """
-    found = check_box(box, 2)
-    check_integer("resolution", resolution, 2)
-    points = grid_points(found, resolution)
-    check_field(field, points[0])
-    velocities = np.asarray(jax.jit(jax.vmap(field))(points), np.float64)
-    grid = velocities.reshape(resolution, resolution, 2).swapaxes(0, 1)
-    axes = [np.linspace(low, high, resolution) for low, high in found]
-    return axes[0], axes[1], grid

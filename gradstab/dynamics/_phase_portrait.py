@@ -8,10 +8,16 @@ from numpy.typing import ArrayLike
 
 from gradstab._checks import check_integer
 from gradstab.dynamics._extras import extra
-from gradstab.dynamics._fixed_points import FixedPoint, fixed_points
-from gradstab.dynamics._nullclines import nullclines, on_grid
+from gradstab.dynamics._fixed_points import (
+    FixedPoint,
+    find_fixed_points,
+    warn_of_rest,
+)
+from gradstab.dynamics._grid_points import grid_points
+from gradstab.dynamics._nullclines import nullclines
 from gradstab.dynamics._stability import Kind
-from gradstab.dynamics._vector_field import VectorField, check_box, grid_points
+from gradstab.dynamics._vector_field import VectorField, check_box
+from gradstab.dynamics._velocity_grid import velocity_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +53,8 @@ def phase_portrait(
     slow, and the slowest half percent alike; the nullclines of both components; the
     fixed points, filled where they attract, with a round marker for nodes, a square one
     for foci and a cross for saddles; and any trajectories, such as
-    `periodic_orbit(...).states`. Needs matplotlib, of the extra `dynamics`.
+    `periodic_orbit(...).states`. Where f is NaN or infinite nothing is drawn.
+    Needs matplotlib, of the extra `dynamics`.
 
     Args:
         field: f, a pure function of one state of shape (2,).
@@ -55,7 +62,7 @@ def phase_portrait(
         resolution: points of the grid along each axis, at least 2.
         points: the fixed points to mark; found from a grid of starts if None.
         trajectories: curves of shape (times, 2).
-        labels: what the coordinates are called.
+        labels: what the coordinates are called, with mathematics between dollars.
 
     Returns:
         A figure, of no graphical front end: `figure.savefig("portrait.png")`.
@@ -72,16 +79,19 @@ def phase_portrait(
             raise ValueError(
                 f"`trajectories` must have shape (times, 2) each, got {curve.shape}."
             )
+    _check_labels(labels)
     if points is None:
-        points = fixed_points(field, grid_points(found, 15))
+        starts = grid_points(found, 15)
+        points = find_fixed_points(field, starts)
+        warn_of_rest(points, starts, stacklevel=3)
+    _check_points(points)
     figure = extra("matplotlib.figure").Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
     _draw_speed(figure, axes, field, found, resolution)
     for index, lines in enumerate(nullclines(field, found, resolution=resolution)):
-        name = labels[index].strip("$")
         for line in lines:
             axes.plot(*line.T, linewidth=1.8, zorder=3, **_NULLCLINES[index])
-        label = rf"$\mathrm{{d}}{name}/\mathrm{{d}}t = 0$"
+        label = _at_rest(labels[index])
         axes.plot([], [], linewidth=1.8, label=label, **_NULLCLINES[index])
     for index, curve in enumerate(curves):
         label = "trajectory" if index == 0 else None
@@ -100,17 +110,22 @@ def phase_portrait(
 def _draw_speed(
     figure: "Figure", axes: "Axes", field: VectorField, box: np.ndarray, resolution: int
 ) -> None:
-    first, second, velocities = on_grid(field, box, resolution)
-    speeds = np.linalg.norm(velocities, axis=-1)
+    first, second, velocities = velocity_grid(field, box, resolution)
+    velocities = np.ma.masked_invalid(velocities)
+    velocities[np.any(np.ma.getmaskarray(velocities), axis=-1)] = np.ma.masked
+    speeds = np.ma.sqrt(np.ma.sum(velocities**2, axis=-1))
+    known = speeds.compressed()
+    if not known.size:
+        raise ValueError("`field` must be finite somewhere in `box`.")
     # A grid point that lies on a fixed point would stretch the scale without end.
-    least = float(np.percentile(speeds, 0.5))
-    floor = max(least, 1e-6 * float(np.max(speeds)), float(np.finfo(float).tiny))
-    shown = np.log10(np.maximum(speeds, floor))
+    least = float(np.percentile(known, 0.5))
+    floor = max(least, 1e-6 * float(np.max(known)), float(np.finfo(float).tiny))
+    shown = np.ma.log10(np.ma.maximum(speeds, floor))
     image = axes.pcolormesh(
         first, second, shown, cmap="Greys_r", shading="gouraud", rasterized=True
     )
     # The dark end of the scale is for ink.
-    low, high = float(np.min(shown)), float(np.max(shown))
+    low, high = float(shown.min()), float(shown.max())
     image.set_clim(low - 0.6 * (high - low) - 0.1, high)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)
     bar.ax.tick_params(labelsize=11)
@@ -139,6 +154,30 @@ def _mark(axes: "Axes", points: Sequence[FixedPoint], box: np.ndarray) -> None:
             style = {"markersize": 8, "markeredgecolor": _INK, **look}
             style |= {"linestyle": "none", "markeredgewidth": 1.4, "clip_on": False}
             axes.plot(*states.T, zorder=5, label=kind, **style)
+
+
+def _at_rest(label: str) -> str:
+    if label.count("$") == 2 and label.startswith("$") and label.endswith("$"):
+        return rf"$\mathrm{{d}}{label.strip('$')}/\mathrm{{d}}t = 0$"
+    return f"d {label} / dt = 0"
+
+
+def _check_labels(labels: Any) -> None:
+    if (
+        isinstance(labels, str)
+        or len(labels) != 2
+        or not all(isinstance(label, str) for label in labels)
+    ):
+        raise ValueError(f"`labels` must be two strings, got {labels!r}.")
+
+
+def _check_points(points: Any) -> None:
+    for point in points:
+        if not isinstance(point, FixedPoint) or point.state.shape != (2,):
+            raise ValueError(
+                "`points` must be fixed points of the plane, as `fixed_points` gives "
+                f"them, got {point!r}."
+            )
 
 
 def _is_square(box: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 
 Kind = Literal[
     "stable node",
@@ -16,7 +16,9 @@ Kind = Literal[
 ]
 
 
-def stability(eigenvalues: Complex[np.ndarray, " n"], tolerance: float) -> Kind:
+def stability(
+    eigenvalues: Complex[np.ndarray, " n"], errors: Float[np.ndarray, " n"]
+) -> Kind:
     """Names a fixed point of a flow by the eigenvalues of its Jacobian.
 
     A focus has a complex pair among them, a node none; a saddle has both signs of real
@@ -25,15 +27,14 @@ def stability(eigenvalues: Complex[np.ndarray, " n"], tolerance: float) -> Kind:
 
     Args:
         eigenvalues: the eigenvalues.
-        tolerance: the share of the largest modulus below which a part counts as 0.
+        errors: of each, up to which a part of it counts as 0.
 
     Returns:
         The name.
     """
-    small = tolerance * np.max(np.abs(eigenvalues), initial=0.0)
     real = np.real(eigenvalues)
-    turns = bool(np.any(np.abs(np.imag(eigenvalues)) > small))
-    if np.any(np.abs(real) <= small):
+    turns = bool(np.any(np.abs(np.imag(eigenvalues)) > errors))
+    if np.any(np.abs(real) <= errors):
         return "center" if turns and len(real) == 2 else "degenerate"
     if np.any(real > 0) and np.any(real < 0):
         return "saddle"

@@ -10,8 +10,6 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from gradstab._checks import check_integer
-
 State = Float[Array, " n"]
 VectorField = Callable[[State], State]
 
@@ -77,11 +75,7 @@ def check_box(box: ArrayLike, features: int | None = None) -> Float[np.ndarray, 
     """
     found = np.asarray(box, np.float64)
     rows = "n" if features is None else features
-    if (
-        found.ndim != 2
-        or found.shape[1] != 2
-        or found.shape[0] != (features or found.shape[0])
-    ):
+    if found.ndim != 2 or found.shape != (features or max(len(found), 1), 2):
         raise ValueError(
             f"`box` must have shape ({rows}, 2), a row (low, high) for each "
             f"coordinate, got {found.shape}."
@@ -89,23 +83,3 @@ def check_box(box: ArrayLike, features: int | None = None) -> Float[np.ndarray, 
     if not np.all(np.isfinite(found)) or not np.all(found[:, 0] < found[:, 1]):
         raise ValueError(f"`box` must have finite low < high, got {found.tolist()}.")
     return found
-
-
-def grid_points(box: ArrayLike, resolution: int) -> Float[Array, "points n"]:
-    """Places points on a regular grid in a box, ends included.
-
-    Args:
-        box: shape (n, 2), a row (low, high) for each coordinate.
-        resolution: points along each axis, at least 2; there are resolution ** n.
-
-    Returns:
-        The points, the last coordinate running fastest, in JAX's default dtype.
-
-    Raises:
-        ValueError: if `box` is none, or `resolution` no integer >= 2.
-    """
-    found = check_box(box)
-    check_integer("resolution", resolution, 2)
-    axes = [np.linspace(low, high, resolution) for low, high in found]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    return jnp.asarray(grid.reshape(-1, len(axes)))

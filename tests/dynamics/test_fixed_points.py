@@ -1,4 +1,5 @@
 import math
+import resource
 import sys
 
 import jax
@@ -165,3 +166,123 @@ def test_names_the_extra_that_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "optimistix", None)
     with pytest.raises(ModuleNotFoundError, match="optimistix, of the extra"):
         fixed_points(lambda h: h, grid_points(SQUARE, 3))
+
+
+def cubic(h):
+    return (0.3 - h) * (h + 0.5) * (h - 0.9)
+
+
+@pytest.mark.parametrize("tolerance", [1e-10, 1e-6, 1e-3])
+def test_a_tolerance_is_taken_at_its_word(tolerance):
+    starts = grid_points(SQUARE, 3) + 0.1
+    (point,) = fixed_points(lambda h: -h, starts, tolerance=tolerance)
+    assert point.residual <= tolerance
+
+
+@pytest.mark.parametrize(
+    "field", [lambda h: jnp.log(h + 0.5), lambda h: 1 / (h + 0.5) - 1]
+)
+def test_starts_without_a_speed_do_not_hide_a_point(field):
+    (point,) = fixed_points(field, grid_points([[-1, 1]], 5))
+    np.testing.assert_allclose(point.state, 0.5, rtol=1e-12)
+
+
+def test_the_unit_of_time_does_not_matter(dtype):
+    starts = grid_points([[-1, 1]], 21)
+    tiny = float(jnp.finfo(dtype).eps) ** 2
+    for unit in (1.0, tiny, 1 / tiny):
+        found = fixed_points(lambda h, unit=unit: unit * cubic(h), starts)
+        kinds = [point.kind for point in found]
+        assert kinds == ["stable node", "unstable node", "stable node"]
+        states = [point.state[0] for point in found]
+        np.testing.assert_allclose(states, [-0.5, 0.3, 0.9], rtol=1e-6)
+
+
+def test_a_gate_nearly_shut_moves_no_point(dtype):
+    """One unit of two, with 1 - z down to eps² and u = 3."""
+    starts = grid_points(SQUARE, 5)
+    states = []
+    for share in (1.0, float(jnp.finfo(dtype).eps) ** 2):
+        speeds = jnp.asarray([1.0, share], dtype)
+        found = fixed_points(lambda h, s=speeds: s * (jnp.tanh(1.5 * h) - h), starts)
+        assert len(found) == 9
+        states.append([point.state for point in found])
+    np.testing.assert_allclose(states[0], states[1], atol=1e-5)
+    assert np.max(states) == pytest.approx(0.85856, abs=1e-5)
+
+
+def test_a_slow_map_has_one_point():
+    matrix = np.random.default_rng(0).normal(size=(8, 8)) * 0.3
+    starts = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (20, 8)))
+
+    def leak(h):
+        return (1 - 1e-4) * h + 1e-4 * jnp.tanh(matrix @ h + 0.5)
+
+    (point,) = fixed_points(lambda h: leak(h) - h, starts)
+    assert point.spread < 1e-10
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        lambda h: jnp.exp(-h),
+        lambda h: 1 / (1 + h**2),
+        lambda h: 1 / jnp.cosh(3 * h),
+        lambda h: jnp.exp(-(h**2)),
+    ],
+)
+def test_what_decays_at_infinity_does_not_rest_there(field):
+    assert fixed_points(field, grid_points([[-1, 1]], 5)) == []
+
+
+@pytest.mark.parametrize("starts", [[[0.7, 0.3]], [[0.7, 0.3], [-0.7, -0.3]]])
+def test_one_search_can_tell_a_degenerate_point(starts):
+    def field(h):
+        return jnp.stack([(h[0] - 0.1) ** 3, -h[1]])
+
+    (point,) = fixed_points(field, jnp.asarray(starts))
+    assert point.kind == "degenerate"
+
+
+@pytest.mark.parametrize(
+    ("distance", "kinds"),
+    [(1e-12, ["stable node", "saddle"]), (1e-16, ["degenerate"])],
+)
+def test_a_saddle_and_a_node_that_are_one_to_rounding(distance, kinds):
+    def field(h):
+        return jnp.stack([h[0] ** 2 - h[0] + 0.25 - distance, 0.3 - h[1]])
+
+    found = fixed_points(field, grid_points(SQUARE, 5))
+    assert [point.kind for point in found] == kinds
+
+
+def test_comparisons_grow_with_the_starts():
+    """A table of all pairs of 20,000 would hold 400 million."""
+    starts = grid_points([[-1, 1]], 20_001)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(fixed_points(cubic, starts)) == 3
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
+def test_warns_of_a_continuum_whatever_its_precision():
+    with pytest.warns(UserWarning, match="at rest to rounding over 2") as caught:
+        found = fixed_points(
+            lambda h: jnp.stack([0 * h[0], -h[1]]), grid_points(SQUARE, 3)
+        )
+    assert [point.kind for point in found] == ["degenerate"]
+    assert caught[0].filename == __file__
+
+
+def test_a_stiff_saddle_in_single_precision():
+    with jax.enable_x64(False):
+        rates = jnp.asarray([-1e4, 1.0])
+        (point,) = fixed_points(lambda h: rates * h, grid_points(SQUARE, 3))
+    assert point.kind == "saddle"
+
+
+def test_points_compare_by_identity():
+    one, other = (
+        fixed_points(lambda h: -h, grid_points(SQUARE, 2))[0] for _ in range(2)
+    )
+    assert one != other
+    assert len({one, other}) == 2

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from gradstab.dynamics import nullclines
-from gradstab.dynamics._nullclines import on_grid
 
 
 def circle_and_line(h):
@@ -21,12 +20,6 @@ def test_traces_the_curves_of_each_component():
 def test_a_component_without_zeros_has_no_curve():
     first, second = nullclines(lambda h: h**2 + 1, [[-1, 1]] * 2, resolution=5)
     assert first == second == []
-
-
-def test_a_grid_has_the_first_coordinate_along_columns():
-    first, second, grid = on_grid(lambda h: h, [[0, 1], [5, 9]], 3)
-    np.testing.assert_array_equal(grid[..., 0], np.broadcast_to(first, (3, 3)))
-    np.testing.assert_array_equal(grid[..., 1], np.broadcast_to(second, (3, 3)).T)
 
 
 def test_rejects_bad_arguments():

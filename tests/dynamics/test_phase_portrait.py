@@ -1,5 +1,6 @@
 import io
 import sys
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,40 @@ def test_takes_the_points_and_the_names_it_is_given():
 def test_a_field_at_rest_can_be_drawn():
     figure = phase_portrait(lambda h: 0 * h, BOX, resolution=11, points=[])
     figure.savefig(io.BytesIO(), format="png", dpi=50)
+
+
+@pytest.mark.parametrize("first", [jnp.log, lambda x: 1 / x])
+def test_a_field_that_is_not_finite_everywhere_can_be_drawn(first):
+    figure = phase_portrait(
+        lambda h: jnp.stack([first(h[0]), h[1]]), BOX, resolution=11, points=[]
+    )
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+    assert figure.axes[0].get_xlim() == (-2.0, 2.0)
+    with pytest.raises(ValueError, match="`field` must be finite somewhere"):
+        phase_portrait(lambda h: jnp.nan * h, BOX, resolution=11, points=[])
+
+
+def test_names_are_set_as_they_are_written():
+    labels = ("50 % of (mV)", "$a$ and $b$")
+    figure = phase_portrait(lambda h: -h, BOX, resolution=11, points=[], labels=labels)
+    figure.savefig(io.BytesIO(), format="png", dpi=50)
+    assert words(figure) == ["d 50 % of (mV) / dt = 0", "d $a$ and $b$ / dt = 0"]
+
+
+def test_a_warning_names_the_line_of_the_caller():
+    with pytest.warns(UserWarning, match="Single precision") as caught:
+        phase_portrait(lambda h: -(h**5), BOX, resolution=11)
+    assert caught[0].filename == __file__
+
+
+def test_rejects_bad_labels_and_points():
+    for labels in (("x",), "xy", ("x", 1)):
+        with pytest.raises(ValueError, match="`labels` must be two strings"):
+            phase_portrait(double_well, BOX, labels=cast(Any, labels))
+    volume = fixed_points(lambda h: -h, grid_points([[-1, 1]] * 3, 2))
+    for points in (volume, [1]):
+        with pytest.raises(ValueError, match="`points` must be fixed points of the pl"):
+            phase_portrait(double_well, BOX, points=cast(Any, points))
 
 
 def test_rejects_bad_arguments():

@@ -23,4 +23,11 @@ from gradstab.dynamics._stability import stability
     ],
 )
 def test_every_kind(eigenvalues, kind):
-    assert stability(np.asarray(eigenvalues, complex), 1e-8) == kind
+    errors = np.full(len(eigenvalues), 1e-8)
+    assert stability(np.asarray(eigenvalues, complex), errors) == kind
+
+
+def test_each_eigenvalue_has_its_own_error():
+    values = np.asarray([1e-3, -1e4], complex)
+    assert stability(values, np.asarray([1e-6, 10.0])) == "saddle"
+    assert stability(values, np.asarray([1e-2, 10.0])) == "degenerate"

@@ -4,25 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradstab.dynamics import grid_points
 from gradstab.dynamics._vector_field import check_box, check_field, check_state
 
 
-def test_grid_points_are_all_pairs_with_the_ends():
-    points = grid_points([[0, 1], [-2, 2]], 3)
-    expected = [(a, b) for a in (0, 0.5, 1) for b in (-2, 0, 2)]
-    np.testing.assert_array_equal(points, expected)
-    assert grid_points([[0, 1]] * 3, 2).shape == (8, 3)
-
-
-@pytest.mark.parametrize("resolution", [1, 2.5])
-def test_a_grid_has_two_points_a_side(resolution):
-    with pytest.raises(ValueError, match="`resolution` must be an integer >= 2"):
-        grid_points([[0, 1]], resolution)
-
-
 @pytest.mark.parametrize(
-    "box", [[0, 1], [[0, 1, 2]], [[1, 1]], [[0, np.inf]], [[2, 1], [0, 1]]]
+    "box",
+    [[0, 1], [[0, 1, 2]], np.zeros((0, 2)), [[1, 1]], [[0, np.inf]], [[2, 1], [0, 1]]],
 )
 def test_refuses_what_is_no_box(box):
     with pytest.raises(ValueError, match="`box` must have"):
