@@ -87,8 +87,8 @@ def find_roots(
     def search(start: State) -> tuple[tuple[Array, ...], Array, Array]:
         state = solve(start)
         velocity, jacobian = field(state), jax.jacfwd(field)(state)
-        error = noise(state, velocity, jacobian)
-        error = error + 100 * eps * (jnp.abs(jacobian) @ jnp.abs(state) + unit)
+        rounding = 100 * eps * (jnp.abs(jacobian) @ jnp.abs(state))
+        error = noise(state, velocity, jacobian) + rounding + 100 * eps * unit
         # Far away rounding may exceed f.
         limits = jnp.minimum(error, eps**0.5 * unit)
         if tolerance is not None:
@@ -96,8 +96,12 @@ def find_roots(
         step = jnp.linalg.solve(jacobian / unit[:, None], velocity / unit)
         step = jnp.where(jnp.all(jnp.isfinite(step)), step, 0)
         excess = jnp.linalg.norm(velocity / limits)
-        beyond = [field(state - 2.0**power * step) for power in range(1, 7)]
-        grows = jnp.linalg.norm(jnp.stack(beyond) / limits[None], axis=-1) >= excess
+        # Where one component fell far below another, that one's rounding would count.
+        own = jnp.where(jnp.abs(velocity) > rounding, 1 / limits, 0)
+        beyond = [field(state - 2.0**power * step) * own for power in range(1, 7)]
+        grows = jnp.linalg.norm(jnp.stack(beyond), axis=-1) >= jnp.linalg.norm(
+            velocity * own
+        )
         other = jax.jacfwd(field)(state - 2 * step)
         other = jnp.where(jnp.all(jnp.isfinite(other)), other, jacobian)
         root = state, velocity, limits, jnp.stack([jacobian, other])
