@@ -94,7 +94,8 @@ def find_roots(
         if tolerance is not None:
             limits = jnp.full_like(state, tolerance)
         step = jnp.linalg.solve(jacobian / unit[:, None], velocity / unit)
-        step = jnp.where(jnp.all(jnp.isfinite(step)), step, 0)
+        # Without a step it is still to be told whether f decays outward.
+        step = jnp.where(jnp.all(jnp.isfinite(step)), step, -state)
         excess = jnp.linalg.norm(velocity / limits)
         beyond = [field(state - 2.0**power * step) for power in range(1, 7)]
         grows = jnp.linalg.norm(jnp.stack(beyond) / limits[None], axis=-1) >= excess
