@@ -54,11 +54,11 @@ def fixed_points(
     From every start Newton's step is taken within a region of trust (Powell's dogleg),
     since from afar the plain one may leave for good. What ends with ‖f‖ within the
     tolerance is a root, unless f only falls along Newton's step, as where it decays at
-    infinity. Two of them are one point if f is within it between them, too: near a
-    degenerate point every method stops somewhere in a region where f is zero to
-    rounding. Where f is NaN or infinite nothing is found. What is found does not depend
-    on the order of `starts`; nothing says that it is all there is, so take more starts
-    than points, such as `grid_points`.
+    infinity and is not yet 0 to the last bit. Two of them are one point if f is within
+    it between them, too: near a degenerate point every method stops somewhere in a
+    region where f is zero to rounding. Where f is NaN or infinite nothing is found.
+    What is found does not depend on the order of `starts`; nothing says that it is all
+    there is, so take more starts than points, such as `grid_points`.
 
     Where the flow is at rest to rounding over a hundredth of the extent of `starts`, a
     warning says so: a slow region then looks like a continuum. So it does sooner in

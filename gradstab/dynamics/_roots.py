@@ -94,7 +94,8 @@ def find_roots(
         if tolerance is not None:
             limits = jnp.full_like(state, tolerance)
         step = jnp.linalg.solve(jacobian / unit[:, None], velocity / unit)
-        step = jnp.where(jnp.all(jnp.isfinite(step)), step, 0)
+        # Without a step it is still to be told whether f decays outward.
+        step = jnp.where(jnp.all(jnp.isfinite(step)), step, -state)
         excess = jnp.linalg.norm(velocity / limits)
         # Where one component fell far below another, that one's rounding would count.
         own = jnp.where(jnp.abs(velocity) > rounding, 1 / limits, 0)
