@@ -134,7 +134,7 @@ def programs(options: Options) -> Mapping[str, Any]:
         "jax.checkpoint": lambda params, rates: unrolled(loss, params, rates, root),
     }
     start = weights(options.sizes), jnp.full(options.steps, 0.1)
-    found = {"training": functools.partial(final, ways["reversal"])}
+    found: dict[str, Any] = {"training": functools.partial(final, ways["reversal"])}
     found["in float32"] = functools.partial(final, ways["unrolled"])
     for name, way in ways.items():
         found[name] = jax.grad(functools.partial(final, way), argnums=(0, 1))

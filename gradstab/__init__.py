@@ -8,6 +8,7 @@ from gradstab import (
     nn as nn,
     optim as optim,
     recurrence as recurrence,
+    reversible as reversible,
 )
 
 __version__ = "0.1.0"

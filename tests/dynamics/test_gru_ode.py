@@ -119,7 +119,9 @@ def test_slow_units_keep_their_digits():
     """1 - z is some 1e-6 where the update gate is nearly closed."""
     with jax.enable_x64(True):
         exact = make(jnp.float64)
-        exact.gru.dense_update.bias[...] += 14
+        bias = exact.gru.dense_update.bias
+        assert bias is not None
+        bias[...] += 14
         h, x = random_matrix(1, (4,), jnp.float64), random_matrix(2, (3,), jnp.float64)
         expected = np.asarray(exact.field(h, x))
         graph, state = nnx.split(exact)

@@ -73,7 +73,11 @@ def test_nearest_fraction(dtype):
     ]).astype(dtype)
     found = ExactRational.nearest(jnp.asarray(numbers))
     pairs = list(
-        zip(map(int, found.numerator), map(int, found.denominator), strict=True)
+        zip(
+            np.asarray(found.numerator).tolist(),
+            np.asarray(found.denominator).tolist(),
+            strict=True,
+        )
     )
     errors = []
     assert pairs[: len(known)] == list(known.values())

@@ -128,6 +128,7 @@ def test_a_module_and_an_outer_loop_of_optax():
     model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
     outer, penalty = optax.adam(0.5), jnp.zeros(())
     state, values = outer.init(penalty), []
+    found = None
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(8):
             found = hypergradient(error, fit, model, Schedules(0.3, 0.5), penalty, 20)
@@ -135,6 +136,7 @@ def test_a_module_and_an_outer_loop_of_optax():
             penalty = optax.apply_updates(penalty, updates)
             values.append(float(found.value))
     assert values[-1] < values[0] / 2
+    assert found is not None
     assert isinstance(found.trained, nnx.Linear)
     assert isinstance(found.params, nnx.State)
     assert found.params["kernel"][...].shape == (2, 1)

@@ -76,6 +76,16 @@ def test_low_precision_is_kept_apart():
     np.testing.assert_allclose(trained.astype(jnp.float32), exact, atol=0.02)
 
 
+def check_equal(one, other):
+    def data(x):
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(x) if is_key else x)
+
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    for mine, its in pairs:
+        np.testing.assert_array_equal(data(mine), data(its))
+
+
 def test_a_module_is_trained_and_keeps_what_is_no_param():
     def make():
         return nnx.Sequential(
@@ -92,25 +102,11 @@ def test_a_module_is_trained_and_keeps_what_is_no_param():
     model = make()
     trained = train(error, model, RATES, jnp.ones(()), 40)
     assert isinstance(trained, nnx.Sequential)
-    for one, other in zip(
-        jax.tree.leaves(nnx.state(model)),
-        jax.tree.leaves(nnx.state(make())),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(*map(_data, (one, other)))
-    for mine, its in zip(
-        jax.tree.leaves(nnx.state(trained, nnx.RngState)),
-        jax.tree.leaves(nnx.state(model, nnx.RngState)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(*map(_data, (mine, its)))
+    check_equal(nnx.state(model), nnx.state(make()))
+    check_equal(nnx.state(trained, nnx.RngState), nnx.state(model, nnx.RngState))
     assert error(trained, jnp.ones(()), 0) < error(model, jnp.ones(()), 0) / 2
     with pytest.raises(OverflowError, match=r"`params\['layers'\]\[\d\].* at step"):
         train(error, model, Schedules(1e9, 0.9), jnp.ones(()), 40)
-
-
-def _data(x):
-    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
 
 def rooted(x, theta, step):
