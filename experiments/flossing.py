@@ -12,9 +12,9 @@ steps.
 
 With 64 units and 2,000 steps of training, three seeds, the Gaussian network repeats the
 coin of 10 steps ago (error 0.001) and guesses at 20 (0.251); the orthogonal one repeats
-at 20 (0.004, though one seed guesses); the flossed one at 20 (0.005) and at 30 (0.035,
-one seed guesses), and begins to at 40 (0.194). Flossing along the way makes no further
-horizon, but at 30 steps no seed is left guessing (0.039 to 0.143).
+at 20 (0.004, though one seed guesses); the flossed one at 20 (0.004) and at 30 (0.036,
+one seed guesses), and begins to at 40 (0.188). Flossing along the way makes no further
+horizon, but at 30 steps no seed is left guessing (0.048 to 0.112).
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ is approached as slowly as (δ* - δ) to the power 0.028; from the Floquet multi
 digits as derived.
 
 After 2,000 steps and ten free periods three units of three turn on van der Pol's cycle
-with periods of 13.361, 13.711 and 13.394 for 13.327, their curves up to 0.09 aside. Of
+with periods of 13.630, 13.488 and 13.567 for 13.327, their curves up to 0.08 aside. Of
 the ring 7, 3 and 5 fixed points are left, of which 3, 2 and 3 attract and hold all 24
 states that were on it; their median way is 0.27 to 0.45, where the radius is 0.5.
 

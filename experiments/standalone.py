@@ -22,6 +22,8 @@ from experiments.gradient_flow_encoding import (
     run_gradient_flow_encoding,
 )
 from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
+from experiments.learn_schedule import run_learn_schedule
+from experiments.learned_schedule import LearnScheduleSettings
 from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
 from experiments.neural_optimization import (
@@ -105,6 +107,14 @@ STANDALONE: dict[str, Standalone] = {
         data="generated",
         duration="8 min",
         paper="Engelken 2023",
+    ),
+    "learn_schedule": Standalone(
+        LearnScheduleSettings(),
+        run_learn_schedule,
+        summary="step sizes and momenta of every step, learned by reversal",
+        data="digits, MNIST",
+        duration="3 min",
+        paper="Maclaurin et al. 2015",
     ),
     "gradient_flow_encoding": Standalone(
         GradientFlowEncodingSettings(),

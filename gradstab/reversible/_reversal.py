@@ -108,13 +108,12 @@ def slots_for(
         momenta: theirs, known.
 
     Returns:
-        The numbers, rounded up a little: schedules that are learned change from run to
-        run, and should not compile anew for it.
+        One number for all, the largest, rounded up: schedules that are learned change
+        from run to run, and should not compile anew for it.
     """
-    idle = [jnp.zeros_like(momentum) for momentum in momenta]
-    needed = [int(rate.is_full.sum()) for rate in rates(formats, idle, momenta)]
-    steps = [max(1, 2 ** (count.bit_length() - 4)) for count in needed]
-    return tuple(-(-n // step) * step for n, step in zip(needed, steps, strict=True))
+    most = int(_most_moves(tuple(formats), list(momenta)))
+    step = max(8, 2 ** (most.bit_length() - 4))
+    return (-(-most // step) * step,) * len(formats)
 
 
 def run_backward(
@@ -191,6 +190,13 @@ def retreat(
         states.append(state._replace(buffer=buffer))
         tapes.append(tape)
     return Recording(states, tapes, recording.faults), visit
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _most_moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> Array:
+    idle = [jnp.zeros_like(momentum) for momentum in momenta]
+    counts = [rate.is_full.sum() for rate in rates(formats, idle, momenta)]
+    return jnp.max(jnp.stack(counts))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

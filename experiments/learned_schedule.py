@@ -1,0 +1,197 @@
+"""Step sizes and momenta of every step, learned by hypergradients."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from experiments.digit_classifier import (
+    DIGITS,
+    Digits,
+    Params,
+    cross_entropy,
+    draw,
+    minibatch_loss,
+)
+from experiments.limits import Limited
+from gradstab.reversible import Schedules, train
+
+LEAST_MOMENTUM, MOST_MOMENTUM = 0.1, 0.999
+
+
+@dataclass(frozen=True)
+class LearnScheduleSettings(Limited):
+    """Learning the rates of every step and every layer.
+
+    Attributes:
+        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
+            None.
+        train_images: how many images there are to train on, at most.
+        hidden: units of each hidden layer.
+        steps: steps of a training.
+        batch: images in a step.
+        searched: constant step sizes, and constant momenta, that are tried twice: over
+            the whole range, and around the best.
+        starts: trainings for each that is tried, and for each that is judged.
+        head_start: what the best constant step size is multiplied by for a start; at it
+            training is on the edge of what is stable, where hypergradients grow.
+        outer_steps: trainings that the schedules are learned from, each of other
+            initial parameters and another order of the images.
+        outer_rate: of Adam, for logarithms of step sizes and logits of momenta.
+        seeds: schedules learned from other trainings each.
+        figure: where schedules and curves are drawn, without the ending.
+    """
+
+    data_dir: Path | None = None
+    train_images: int = 10_000
+    hidden: tuple[int, ...] = (50, 50, 50)
+    steps: int = 100
+    batch: int = 20
+    searched: tuple[int, int] = (16, 8)
+    starts: int = 8
+    head_start: float = 0.5
+    outer_steps: int = 200
+    outer_rate: float = 0.02
+    seeds: tuple[int, ...] = (0, 1)
+    figure: Path = Path("runs/learn_schedule")
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        counts = "train_images", "steps", "batch", "starts", "outer_steps"
+        found = self.below(1, *counts)
+        if self.batch > self.train_images:
+            found.append("--batch must be at most --train-images.")
+        if not (1 <= len(self.hidden) <= 5 and min(self.hidden) >= 1):
+            found.append("--hidden must be one to five numbers of at least 1.")
+        if min(self.outer_rate, self.head_start) <= 0:
+            found.append("--outer-rate and --head-start must be positive.")
+        if min(self.searched) < 2 or min(self.seeds, default=-1) < 0:
+            found.append("--searched must be at least 2, --seeds one, not negative.")
+        return found
+
+
+class Learned(NamedTuple):
+    """What came of learning schedules.
+
+    Attributes:
+        losses: the final loss of each training on the way.
+        schedules: for each layer's kernel and bias.
+    """
+
+    losses: Float[np.ndarray, " outer"]
+    schedules: Schedules
+
+
+class Trainings:
+    """Trainings that begin with other parameters and other orders of the images.
+
+    Args:
+        settings: see the class.
+        digits: to train on.
+    """
+
+    def __init__(self, settings: LearnScheduleSettings, digits: Digits):
+        self.settings = settings
+        self.digits = digits
+        self._loss = minibatch_loss(settings.batch)
+        self._start = jax.jit(self._draw)
+
+    def start(self, key: Array) -> tuple[Params, Digits]:
+        """Draws initial parameters, and puts the images in an order."""
+        return self._start(key)
+
+    def train(self, schedules: Schedules, params: Params, ordered: Digits) -> Params:
+        """Returns the trained parameters."""
+        return train(self._loss, params, schedules, ordered, self.settings.steps)
+
+    def final(self, schedules: Schedules, params: Params, ordered: Digits) -> Array:
+        """Returns the loss on all images after the last step, in nats."""
+        return cross_entropy(self.train(schedules, params, ordered), ordered)
+
+    def judge(self, schedules: Schedules, key: Array) -> Float[Array, " starts"]:
+        """Returns the final losses from some starts."""
+        keys = jax.random.split(key, self.settings.starts)
+        return jax.lax.map(lambda key: self.final(schedules, *self._draw(key)), keys)
+
+    def _draw(self, key: Array) -> tuple[Params, Digits]:
+        by_params, by_order = jax.random.split(key)
+        sizes = (self.digits.images.shape[1], *self.settings.hidden, DIGITS)
+        order = jax.random.permutation(by_order, len(self.digits.labels))
+        ordered = Digits(self.digits.images[order], self.digits.labels[order])
+        return draw(sizes, by_params), ordered
+
+
+def search(trainings: Trainings, key: Array) -> Schedules:
+    """Finds the best constant step size and momentum, on a grid and a finer one.
+
+    Args:
+        trainings: what the rates are for.
+        key: of the starts that they are judged by.
+
+    Returns:
+        Those of the lowest mean loss.
+    """
+    judge = jax.jit(
+        jax.vmap(lambda a, b: jnp.mean(trainings.judge(Schedules(a, b), key)))
+    )
+    sizes, momenta = trainings.settings.searched
+    logs, odds = (np.log(0.01), np.log(10.0)), (-2.0, 4.5)
+    best = (np.inf, 0.0, 0.0)
+    for _ in range(2):
+        grid = np.meshgrid(np.linspace(*logs, sizes), np.linspace(*odds, momenta))
+        log, odd = (jnp.asarray(axis.ravel(), jnp.float32) for axis in grid)
+        losses = np.asarray(judge(jnp.exp(log), jax.nn.sigmoid(odd)))
+        # What diverged is NaN.
+        i = int(np.nanargmin(losses))
+        best = min(best, (float(losses[i]), float(log[i]), float(odd[i])))
+        gaps = np.ptp(logs) / (sizes - 1), np.ptp(odds) / (momenta - 1)
+        logs = best[1] - gaps[0], best[1] + gaps[0]
+        odds = best[2] - gaps[1], best[2] + gaps[1]
+    return Schedules(float(np.exp(best[1])), float(1 / (1 + np.exp(-best[2]))))
+
+
+def learn(trainings: Trainings, constant: Schedules, key: Array) -> Learned:
+    """Learns a step size and a momentum for each step of each kernel and bias.
+
+    Args:
+        trainings: what the rates are for.
+        constant: rates near which learning begins.
+        key: of the starts that they are learned from.
+
+    Returns:
+        The curve, and the schedules at last.
+    """
+    settings = trainings.settings
+    shape = jax.eval_shape(trainings.start, key)[0]
+
+    def each(value: float) -> Any:
+        return jax.tree.map(lambda _: jnp.full(settings.steps, value), shape)
+
+    span = MOST_MOMENTUM - LEAST_MOMENTUM
+    share = (constant.momentum - LEAST_MOMENTUM) / span
+    size = settings.head_start * constant.step_size
+    raw = each(np.log(size)), each(np.log(share / (1 - share)))
+    adam = optax.adam(settings.outer_rate)
+    state = adam.init(raw)
+
+    def rates(raw: Any) -> Schedules:
+        log_sizes, odds = raw
+        momentum = jax.tree.map(
+            lambda odd: LEAST_MOMENTUM + span * jax.nn.sigmoid(odd), odds
+        )
+        return Schedules(jax.tree.map(jnp.exp, log_sizes), momentum)
+
+    slope = jax.value_and_grad(lambda raw, *start: trainings.final(rates(raw), *start))
+    update = jax.jit(lambda *inputs: adam.update(*inputs))
+    losses = []
+    for fresh in jax.random.split(key, settings.outer_steps):
+        loss, gradient = slope(raw, *trainings.start(fresh))
+        losses.append(float(loss))
+        updates, state = update(gradient, state)
+        raw = optax.apply_updates(raw, updates)
+    return Learned(np.asarray(losses), rates(raw))
