@@ -20,8 +20,8 @@ there falls further, from 0.072 to 0.014, but from another start it was 0.22, wo
 that of constant rates, and the schedules were noise.
 
 What differs: the images (`--data-dir` for MNIST), kernels that start at variance
-1 / fan-in, a beginning near the best constant rates, and smaller outer steps: theirs are
-twice as long, from a step size of 0.37 and a momentum of 0.5.
+1 / fan-in, a beginning near the best constant rates, and smaller outer steps: theirs
+are twice as long, from a step size of 0.37 and a momentum of 0.5.
 """
 
 from collections.abc import Sequence
@@ -36,15 +36,16 @@ from jaxtyping import Array, Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.digit_classifier import Digits, accuracy, cross_entropy, load
+from experiments.digit_classifier import (
+    Digits,
+    Trainings,
+    accuracy,
+    cross_entropy,
+    load,
+)
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
-from experiments.learned_schedule import (
-    LearnScheduleSettings,
-    Trainings,
-    learn,
-    search,
-)
+from experiments.learned_schedule import LearnScheduleSettings, learn, search
 from experiments.table import print_table, spread
 from gradstab.reversible import ExactRational, Schedules
 
@@ -91,14 +92,15 @@ def run_learn_schedule(settings: LearnScheduleSettings) -> Outcome:
         What came of it.
     """
     digits, others = load(settings.data_dir, settings.train_images)
-    trainings = Trainings(settings, digits)
+    trainings = Trainings(digits, settings.hidden, settings.steps, settings.batch)
     by_search, by_judge = jax.random.split(jax.random.key(0))
-    constant = search(trainings, by_search)
+    fresh = jax.random.split(by_judge, settings.starts)
+    constant = search(settings, trainings, by_search)
     keys = [jax.random.key(1 + seed) for seed in settings.seeds]
-    learned = [learn(trainings, constant, key) for key in keys]
+    learned = [learn(settings, trainings, constant, key) for key in keys]
     found = Outcome(
-        judged(trainings, constant, others, by_judge),
-        [judged(trainings, one.schedules, others, by_judge) for one in learned],
+        judged(trainings, constant, others, fresh),
+        [judged(trainings, one.schedules, others, fresh) for one in learned],
         np.stack([one.losses for one in learned]),
     )
     tried = 2 * settings.searched[0] * settings.searched[1] * settings.starts
@@ -148,7 +150,7 @@ def run_learn_schedule(settings: LearnScheduleSettings) -> Outcome:
 
 
 def judged(
-    trainings: Trainings, schedules: Schedules, others: Digits, key: Array
+    trainings: Trainings, schedules: Schedules, others: Digits, keys: Array
 ) -> Judged:
     """Trains by some rates from some starts.
 
@@ -156,7 +158,7 @@ def judged(
         trainings: what the rates are for.
         schedules: the rates.
         others: images to test on.
-        key: of the starts.
+        keys: of the starts.
 
     Returns:
         What it comes to.
@@ -168,7 +170,7 @@ def judged(
         trained = trainings.train(schedules, params, ordered)
         return cross_entropy(trained, ordered), accuracy(trained, others)
 
-    ends = [one(key) for key in jax.random.split(key, trainings.settings.starts)]
+    ends = [one(key) for key in keys]
     return Judged(schedules, *np.asarray(ends).T)
 
 

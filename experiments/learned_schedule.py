@@ -10,16 +10,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from experiments.digit_classifier import (
-    DIGITS,
-    Digits,
-    Params,
-    cross_entropy,
-    draw,
-    minibatch_loss,
-)
+from experiments.digit_classifier import Trainings
 from experiments.limits import Limited
-from gradstab.reversible import Schedules, train
+from gradstab.reversible import Schedules
 
 LEAST_MOMENTUM, MOST_MOMENTUM = 0.1, 0.999
 
@@ -87,59 +80,30 @@ class Learned(NamedTuple):
     schedules: Schedules
 
 
-class Trainings:
-    """Trainings that begin with other parameters and other orders of the images.
-
-    Args:
-        settings: see the class.
-        digits: to train on.
-    """
-
-    def __init__(self, settings: LearnScheduleSettings, digits: Digits):
-        self.settings = settings
-        self.digits = digits
-        self._loss = minibatch_loss(settings.batch)
-        self._start = jax.jit(self._draw)
-
-    def start(self, key: Array) -> tuple[Params, Digits]:
-        """Draws initial parameters, and puts the images in an order."""
-        return self._start(key)
-
-    def train(self, schedules: Schedules, params: Params, ordered: Digits) -> Params:
-        """Returns the trained parameters."""
-        return train(self._loss, params, schedules, ordered, self.settings.steps)
-
-    def final(self, schedules: Schedules, params: Params, ordered: Digits) -> Array:
-        """Returns the loss on all images after the last step, in nats."""
-        return cross_entropy(self.train(schedules, params, ordered), ordered)
-
-    def judge(self, schedules: Schedules, key: Array) -> Float[Array, " starts"]:
-        """Returns the final losses from some starts."""
-        keys = jax.random.split(key, self.settings.starts)
-        return jax.lax.map(lambda key: self.final(schedules, *self._draw(key)), keys)
-
-    def _draw(self, key: Array) -> tuple[Params, Digits]:
-        by_params, by_order = jax.random.split(key)
-        sizes = (self.digits.images.shape[1], *self.settings.hidden, DIGITS)
-        order = jax.random.permutation(by_order, len(self.digits.labels))
-        ordered = Digits(self.digits.images[order], self.digits.labels[order])
-        return draw(sizes, by_params), ordered
-
-
-def search(trainings: Trainings, key: Array) -> Schedules:
+def search(
+    settings: LearnScheduleSettings, trainings: Trainings, key: Array
+) -> Schedules:
     """Finds the best constant step size and momentum, on a grid and a finer one.
 
     Args:
+        settings: see the class.
         trainings: what the rates are for.
         key: of the starts that they are judged by.
 
     Returns:
         Those of the lowest mean loss.
     """
-    judge = jax.jit(
-        jax.vmap(lambda a, b: jnp.mean(trainings.judge(Schedules(a, b), key)))
-    )
-    sizes, momenta = trainings.settings.searched
+    keys = jax.random.split(key, settings.starts)
+
+    @jax.jit
+    @jax.vmap
+    def judge(size: Array, momentum: Array) -> Array:
+        def final(key: Array) -> Array:
+            return trainings.final(Schedules(size, momentum), *trainings.start(key))
+
+        return jnp.mean(jax.lax.map(final, keys))
+
+    sizes, momenta = settings.searched
     logs, odds = (np.log(0.01), np.log(10.0)), (-2.0, 4.5)
     best = (np.inf, 0.0, 0.0)
     for _ in range(2):
@@ -155,10 +119,16 @@ def search(trainings: Trainings, key: Array) -> Schedules:
     return Schedules(float(np.exp(best[1])), float(1 / (1 + np.exp(-best[2]))))
 
 
-def learn(trainings: Trainings, constant: Schedules, key: Array) -> Learned:
+def learn(
+    settings: LearnScheduleSettings,
+    trainings: Trainings,
+    constant: Schedules,
+    key: Array,
+) -> Learned:
     """Learns a step size and a momentum for each step of each kernel and bias.
 
     Args:
+        settings: see the class.
         trainings: what the rates are for.
         constant: rates near which learning begins.
         key: of the starts that they are learned from.
@@ -166,7 +136,6 @@ def learn(trainings: Trainings, constant: Schedules, key: Array) -> Learned:
     Returns:
         The curve, and the schedules at last.
     """
-    settings = trainings.settings
     shape = jax.eval_shape(trainings.start, key)[0]
 
     def each(value: float) -> Any:

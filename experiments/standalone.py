@@ -12,6 +12,7 @@ from experiments.channel_norm_depth import (
 from experiments.coin_repeater import FlossingSettings
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
+from experiments.distill_data import DistillDataSettings, run_distill_data
 from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
@@ -22,6 +23,11 @@ from experiments.gradient_flow_encoding import (
     run_gradient_flow_encoding,
 )
 from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
+from experiments.learn_initialization import (
+    LearnInitializationSettings,
+    run_learn_initialization,
+)
+from experiments.learn_penalties import LearnPenaltiesSettings, run_learn_penalties
 from experiments.learn_schedule import run_learn_schedule
 from experiments.learned_schedule import LearnScheduleSettings
 from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
@@ -107,6 +113,30 @@ STANDALONE: dict[str, Standalone] = {
         data="generated",
         duration="8 min",
         paper="Engelken 2023",
+    ),
+    "distill_data": Standalone(
+        DistillDataSettings(),
+        run_distill_data,
+        summary="ten images learned to teach what a thousand do",
+        data="digits, MNIST",
+        duration="1 min",
+        paper="Maclaurin et al. 2015",
+    ),
+    "learn_initialization": Standalone(
+        LearnInitializationSettings(),
+        run_learn_initialization,
+        summary="how large weights should be drawn, learned by reversal",
+        data="digits, MNIST",
+        duration="2 min",
+        paper="Maclaurin et al. 2015",
+    ),
+    "learn_penalties": Standalone(
+        LearnPenaltiesSettings(),
+        run_learn_penalties,
+        summary="an L2 penalty for each pixel of each digit",
+        data="digits, MNIST",
+        duration="1 min",
+        paper="Maclaurin et al. 2015",
     ),
     "learn_schedule": Standalone(
         LearnScheduleSettings(),

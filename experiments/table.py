@@ -30,7 +30,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def spread(values: Iterable[float], form: str = ".3f") -> str:
     """Words the median of some numbers, with the lowest and the highest."""
-    found = np.asarray(values)
+    found = np.asarray(list(values))
     middle, low, high = np.median(found), np.min(found), np.max(found)
     return f"{middle:{form}} ({low:{form}} .. {high:{form}})"
 

@@ -1,0 +1,298 @@
+"""How large weights should be drawn: `python -m experiments learn_initialization`.
+
+Maclaurin, Duvenaud & Adams ("Gradient-based hyperparameter optimization through
+reversible learning", ICML 2015, arXiv:1502.03492, section 3.1 and figure 4) learn the
+standard deviations that the kernels and biases of each layer are drawn with, by
+hypergradients of the loss after training, from exp(-3) for all. The kernel of the first
+layer comes to 1 / √fan-in.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.digit_classifier import Digits, Params, Trainings, load
+from experiments.experiment import Check
+from experiments.figure import STYLE, save
+from experiments.limits import Limited
+from experiments.table import print_table, spread
+from gradstab.reversible import Schedules
+
+# Okabe and Ito's colors, from the first layer to the last.
+COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+
+
+@dataclass(frozen=True)
+class LearnInitializationSettings(Limited):
+    """Learning the scale of each layer's kernel and bias.
+
+    Attributes:
+        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
+            None.
+        train_images: how many images there are to train on, at most.
+        hidden: units of each hidden layer.
+        steps: steps of a training.
+        batch: images in a step.
+        step_size: of every step.
+        momentum: of every step.
+        start: logarithm of all scales at first.
+        outer_steps: trainings that the scales are learned from, each of other draws and
+            another order of the images.
+        outer_rate: of Adam, for logarithms of scales.
+        starts: trainings that the scales are judged by.
+        seeds: scales learned from other trainings each.
+        figure: where the scales are drawn, without the ending.
+    """
+
+    data_dir: Path | None = None
+    train_images: int = 10_000
+    hidden: tuple[int, ...] = (50, 50, 50)
+    steps: int = 100
+    batch: int = 20
+    step_size: float = 0.39
+    momentum: float = 0.789
+    start: float = -3.0
+    outer_steps: int = 200
+    outer_rate: float = 0.04
+    starts: int = 8
+    seeds: tuple[int, ...] = (0, 1)
+    figure: Path = Path("runs/learn_initialization")
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        counts = "train_images", "steps", "batch", "starts", "outer_steps"
+        found = self.below(1, *counts)
+        if self.batch > self.train_images:
+            found.append("--batch must be at most --train-images.")
+        if not (1 <= len(self.hidden) <= 5 and min(self.hidden) >= 1):
+            found.append("--hidden must be one to five numbers of at least 1.")
+        if min(self.outer_rate, self.step_size) <= 0:
+            found.append("--outer-rate and --step-size must be positive.")
+        if not 0.01 <= self.momentum <= 0.999:
+            found.append("--momentum must lie between 0.01 and 0.999.")
+        if not -10 <= self.start <= 1:
+            found.append("--start must lie between -10 and 1.")
+        if min(self.seeds, default=-1) < 0:
+            found.append("--seeds must be at least one, not negative.")
+        return found
+
+
+Scales = dict[str, dict[str, Any]]
+
+
+class Outcome(NamedTuple):
+    """What came of it.
+
+    Attributes:
+        paths: scales on the way, of each layer's kernel and bias, for each seed.
+        losses: the losses after training with the scales at first, with 1 / √fan-in and
+            no biases, and with those learned for each seed, from each start.
+    """
+
+    paths: Sequence[Mapping[str, Mapping[str, Float[np.ndarray, " outer"]]]]
+    losses: Mapping[str, Float[np.ndarray, " starts"]]
+
+
+class Initialization:
+    """Trainings from parameters that are drawn with some scales.
+
+    Args:
+        settings: see the class.
+        digits: to train on.
+    """
+
+    def __init__(self, settings: LearnInitializationSettings, digits: Digits):
+        self.settings = settings
+        self.trainings = Trainings(
+            digits, settings.hidden, settings.steps, settings.batch
+        )
+        self.rates = Schedules(settings.step_size, settings.momentum)
+        self.noise = jax.jit(self._noise)
+
+    def final(self, scales: Scales, noise: Params, ordered: Digits) -> Array:
+        """Returns the loss after training, in nats."""
+        params = jax.tree.map(lambda scale, draws: scale * draws, scales, noise)
+        return self.trainings.final(self.rates, params, ordered)
+
+    def judge(self, scales: Scales, keys: Array) -> Float[np.ndarray, " starts"]:
+        """Returns the losses from some starts."""
+        final = jax.jit(self.final)
+        return np.asarray([final(scales, *self.noise(key)) for key in keys])
+
+    def all_at(self, scale: float) -> Scales:
+        """Returns one scale for everything."""
+        return {
+            f"layer {i + 1}": {"kernel": jnp.asarray(scale), "bias": jnp.asarray(scale)}
+            for i in range(len(self.trainings.sizes) - 1)
+        }
+
+    def by_fan_in(self) -> Scales:
+        """Returns the scales of `digit_classifier.draw`."""
+        return {
+            f"layer {i + 1}": {
+                "kernel": jnp.asarray(1 / math.sqrt(fan_in)),
+                "bias": jnp.zeros(()),
+            }
+            for i, fan_in in enumerate(self.trainings.sizes[:-1])
+        }
+
+    def learn(self, key: Array) -> tuple[Scales, list[Scales]]:
+        """Learns the scales; returns them, and all on the way."""
+        logs = jax.tree.map(jnp.log, self.all_at(math.exp(self.settings.start)))
+        adam = optax.adam(self.settings.outer_rate)
+        state, path = adam.init(logs), []
+        slope = jax.grad(
+            lambda logs, *start: self.final(jax.tree.map(jnp.exp, logs), *start)
+        )
+        for fresh in jax.random.split(key, self.settings.outer_steps):
+            path.append(jax.tree.map(jnp.exp, logs))
+            updates, state = adam.update(slope(logs, *self.noise(fresh)), state)
+            logs = optax.apply_updates(logs, updates)
+        return jax.tree.map(jnp.exp, logs), path
+
+    def _noise(self, key: Array) -> tuple[Params, Digits]:
+        params, ordered = self.trainings.start(key)
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+        noise = [
+            jax.random.normal(key, leaf.shape)
+            for key, leaf in zip(keys, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(tree, noise), ordered
+
+
+def run_learn_initialization(settings: LearnInitializationSettings) -> Outcome:
+    """Learns the scales; prints the tables and the claims, and draws the figure.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        What came of it.
+    """
+    digits, _ = load(settings.data_dir, settings.train_images)
+    drawing = Initialization(settings, digits)
+    keys = [jax.random.key(1 + seed) for seed in settings.seeds]
+    learned = [drawing.learn(key) for key in keys]
+    fresh = jax.random.split(jax.random.key(0), settings.starts)
+    ends = {
+        f"learned, seed {seed}": scales
+        for seed, (scales, _) in zip(settings.seeds, learned, strict=True)
+    }
+    known = {
+        "at first": drawing.all_at(math.exp(settings.start)),
+        "1 / √fan-in, no biases": drawing.by_fan_in(),
+    }
+    found = Outcome(
+        [
+            jax.tree.map(lambda *leaves: np.asarray(leaves), *path, scales)
+            for scales, path in learned
+        ],
+        {name: drawing.judge(scales, fresh) for name, scales in (known | ends).items()},
+    )
+    print(
+        f"{len(digits.labels):,} digits, {settings.steps} steps of {settings.batch}: "
+        "loss on all of them after the last step, in nats, median (lowest .. highest) "
+        f"of {settings.starts} starts"
+    )
+    print_table(
+        ("scales", "loss"),
+        [(name, spread(losses, ".4f")) for name, losses in found.losses.items()],
+    )
+    print(f"Scales, {math.exp(settings.start):.3f} at first")
+    print_table(
+        ("layer", "1 / √fan-in", "kernel", "bias"),
+        [
+            (
+                name,
+                f"{float(layer['kernel']):.3f}",
+                *(
+                    spread([path[name][part][-1] for path in found.paths])
+                    for part in ("kernel", "bias")
+                ),
+            )
+            for name, layer in drawing.by_fan_in().items()
+        ],
+    )
+    first = float(drawing.by_fan_in()["layer 1"]["kernel"])
+    for check in learn_initialization_checks(found, first):
+        print(check)
+    settings.figure.parent.mkdir(parents=True, exist_ok=True)
+    print("drawn:", *draw(found, drawing))
+    return found
+
+
+def learn_initialization_checks(found: Outcome, first: float) -> Sequence[Check]:
+    """Tests that scales are learned, and where the first comes to.
+
+    Args:
+        found: what came of it.
+        first: 1 / √fan-in of the first layer.
+
+    Returns:
+        The claims.
+    """
+    ends = [float(path["layer 1"]["kernel"][-1]) for path in found.paths]
+    middle = {name: float(np.median(losses)) for name, losses in found.losses.items()}
+    learned = [loss for name, loss in middle.items() if name.startswith("learned")]
+    known = [loss for name, loss in middle.items() if not name.startswith("learned")]
+    return [
+        Check(
+            "from other starts, learned scales end at a lower median loss than those "
+            "at first and 1 / √fan-in",
+            max(learned) < min(known),
+            f"{max(learned):.4f} against {min(known):.4f}",
+        ),
+        Check(
+            "the kernel of the first layer comes within a quarter of 1 / √fan-in",
+            all(abs(end / first - 1) < 0.25 for end in ends),
+            " ".join(f"{end:.3f}" for end in ends) + f" for {first:.3f}",
+        ),
+    ]
+
+
+def draw(found: Outcome, drawing: Initialization) -> list[Path]:
+    """Draws the scales on their way.
+
+    Args:
+        found: what came of it.
+        drawing: where 1 / √fan-in is known.
+
+    Returns:
+        The files written.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.0), dpi=200, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, 2, sharey=True)
+        known = drawing.by_fan_in()
+        for panel, part in zip(panels, ("kernel", "bias"), strict=True):
+            for color, (name, layer) in zip(COLORS, known.items(), strict=False):
+                for path in found.paths:
+                    label = name if path is found.paths[0] else None
+                    panel.plot(path[name][part], color=color, label=label)
+                if part == "kernel":
+                    panel.axhline(float(layer[part]), color=color, linestyle=":")
+            panel.set_xlabel("training")
+            panel.set_title(f"Scale of each {part}", loc="left")
+        panels[0].set_yscale("log")
+        figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=len(COLORS),
+            frameon=False,
+            title="dotted: 1 / √fan-in",
+            title_fontsize=8,
+        )
+        return save(figure, drawing.settings.figure)

@@ -1,0 +1,313 @@
+"""A penalty for each pixel of each digit: `python -m experiments learn_penalties`.
+
+Maclaurin, Duvenaud & Adams ("Gradient-based hyperparameter optimization through
+reversible learning", ICML 2015, arXiv:1502.03492, section 3.2 and figure 6) give every
+weight of logistic regression an L2 penalty of its own, 7,840 on MNIST, and learn all of
+them by hypergradients of the loss on images not trained on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.digit_classifier import (
+    DIGITS,
+    Digits,
+    Params,
+    accuracy,
+    cross_entropy,
+    load,
+)
+from experiments.experiment import Check
+from experiments.figure import STYLE, save
+from experiments.limits import Limited
+from experiments.table import print_table, spread
+from gradstab.reversible import Schedules, hypergradient, train
+
+Penalties = Float[Array, "pixels digits"]
+
+
+@dataclass(frozen=True)
+class LearnPenaltiesSettings(Limited):
+    """Learning a penalty for each weight of logistic regression.
+
+    Attributes:
+        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
+            None.
+        train_images: how many images are trained on.
+        validation_images: how many the penalties are learned from.
+        steps: steps of a training, each on all its images.
+        step_size: of every step.
+        momentum: of every step.
+        searched: penalties that are tried for all weights together.
+        outer_steps: trainings that the penalties are learned from.
+        outer_rate: of Adam, for logarithms of penalties.
+        seeds: choices of the images each.
+        figure: where the penalties are drawn, without the ending.
+    """
+
+    data_dir: Path | None = None
+    train_images: int = 100
+    validation_images: int = 500
+    steps: int = 100
+    step_size: float = 1.0
+    momentum: float = 0.9
+    searched: int = 30
+    outer_steps: int = 100
+    outer_rate: float = 0.1
+    seeds: tuple[int, ...] = (0, 1, 2)
+    figure: Path = Path("runs/learn_penalties")
+
+    def problems(self) -> list[str]:
+        """Lists what cannot be run, a line each; empty if all is well."""
+        counts = "train_images", "validation_images", "steps", "outer_steps"
+        found = self.below(1, *counts) + self.below(2, "searched")
+        if self.data_dir is None and self.train_images + self.validation_images > 1_077:
+            found.append(
+                "--train-images and --validation-images must be at most 1,077 together."
+            )
+        if min(self.step_size, self.outer_rate) <= 0:
+            found.append("--step-size and --outer-rate must be positive.")
+        if not 0.01 <= self.momentum <= 0.999:
+            found.append("--momentum must lie between 0.01 and 0.999.")
+        if min(self.seeds, default=-1) < 0:
+            found.append("--seeds must be at least one, not negative.")
+        return found
+
+
+class Scores(NamedTuple):
+    """What a training with some penalties comes to, in nats.
+
+    Attributes:
+        train: loss on the images trained on.
+        validation: on those that penalties are chosen by.
+        test: on others.
+        accuracy: on these.
+    """
+
+    train: float
+    validation: float
+    test: float
+    accuracy: float
+
+
+class Outcome(NamedTuple):
+    """What came of one choice of images.
+
+    Attributes:
+        penalties: that were learned.
+        losses: on the validation images on the way there.
+        scores: without penalties, with the best of one for all, and with those learned.
+        together: with the best of one for all, trained on the validation images too.
+    """
+
+    penalties: Penalties
+    losses: Float[np.ndarray, " outer"]
+    scores: Mapping[str, Scores]
+    together: Scores
+
+
+WAYS = "no penalty", "one for all", "one for each weight"
+
+
+class Regression:
+    """Logistic regression from weights of 0, with a penalty for each weight.
+
+    Args:
+        settings: see the class.
+        parts: images to train on, to validate with and to test on.
+    """
+
+    def __init__(
+        self, settings: LearnPenaltiesSettings, parts: tuple[Digits, Digits, Digits]
+    ):
+        self.settings = settings
+        self.parts = parts
+        shape = parts[0].images.shape[1], DIGITS
+        self.start: Params = {
+            "layer 1": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(DIGITS)}
+        }
+        self.rates = Schedules(settings.step_size, settings.momentum)
+
+    def loss(self, params: Params, logs: Penalties, step: Int[Array, ""]) -> Array:
+        """Returns the loss on the images trained on, with the penalty."""
+        del step
+        squares = jnp.exp(logs) * params["layer 1"]["kernel"] ** 2
+        return cross_entropy(params, self.parts[0]) + jnp.sum(squares) / 2
+
+    def validation(self, params: Params, logs: Penalties) -> Float[Array, ""]:
+        """Returns the loss that penalties are chosen by."""
+        del logs
+        return cross_entropy(params, self.parts[1])
+
+    def trained(self, logs: Penalties) -> Params:
+        """Trains with some penalties, of which these are the logarithms."""
+        return train(self.loss, self.start, self.rates, logs, self.settings.steps)
+
+    def scores(self, logs: Penalties) -> Scores:
+        """Trains with some penalties and measures."""
+        params = self.trained(logs)
+        chosen, kept, test = (float(cross_entropy(params, part)) for part in self.parts)
+        share = float(accuracy(params, self.parts[2]))
+        return Scores(chosen, kept, test, share)
+
+    def search(self) -> Penalties:
+        """Finds the best penalty for all weights; returns its logarithm for each."""
+        shape = self.start["layer 1"]["kernel"].shape
+
+        @jax.jit
+        @jax.vmap
+        def validated(log: Array) -> Array:
+            logs = jnp.full(shape, log)
+            return self.validation(self.trained(logs), logs)
+
+        logs = jnp.linspace(np.log(1e-5), np.log(1.0), self.settings.searched)
+        return jnp.full(shape, logs[jnp.nanargmin(validated(logs))])
+
+    def learn(self, logs: Penalties) -> tuple[Penalties, Float[np.ndarray, " outer"]]:
+        """Learns penalties from where a search has ended."""
+        adam = optax.adam(self.settings.outer_rate)
+        state, losses = adam.init(logs), []
+        for _ in range(self.settings.outer_steps):
+            found = hypergradient(
+                self.validation,
+                self.loss,
+                self.start,
+                self.rates,
+                logs,
+                self.settings.steps,
+            )
+            losses.append(float(found.value))
+            updates, state = adam.update(found.theta, state)
+            logs = jnp.asarray(optax.apply_updates(logs, updates))
+        return logs, np.asarray(losses)
+
+
+def run_learn_penalties(settings: LearnPenaltiesSettings) -> Sequence[Outcome]:
+    """Searches and learns; prints the table and the claims, and draws the penalties.
+
+    Args:
+        settings: they have no problems.
+
+    Returns:
+        What came of each choice of images.
+    """
+    needed = settings.train_images + settings.validation_images
+    digits, test = load(settings.data_dir, needed)
+    found = [outcome(settings, digits, test, seed) for seed in settings.seeds]
+    pixels = digits.images.shape[1]
+    print(
+        f"Logistic regression on {settings.train_images} digits of {pixels} pixels, "
+        f"{settings.steps} steps: losses in nats, median (lowest .. highest) of "
+        f"{len(found)} choices of the images"
+    )
+    print_table(
+        ("penalty", "of its own", "training", "validation", "test", "test accuracy"),
+        [
+            (
+                way,
+                count,
+                *(
+                    spread(column)
+                    for column in zip(*(one.scores[way] for one in found), strict=True)
+                ),
+            )
+            for way, count in zip(WAYS, ("0", "1", f"{pixels * DIGITS:,}"), strict=True)
+        ],
+    )
+    print(
+        "Trained on the validation images too, with one penalty for all: test loss "
+        f"{spread(one.together.test for one in found)}, accuracy "
+        f"{spread(one.together.accuracy for one in found)}"
+    )
+    for check in learn_penalties_checks(found):
+        print(check)
+    settings.figure.parent.mkdir(parents=True, exist_ok=True)
+    print("drawn:", *draw(found[0], settings))
+    return found
+
+
+def outcome(
+    settings: LearnPenaltiesSettings, digits: Digits, test: Digits, seed: int
+) -> Outcome:
+    """Finds penalties for a choice of images.
+
+    Args:
+        settings: see the class.
+        digits: to train on and to validate with.
+        test: to test on.
+        seed: of the choice.
+
+    Returns:
+        What came of it.
+    """
+    order = np.random.default_rng(seed).permutation(len(digits.labels))
+    cut = order[: settings.train_images], order[settings.train_images :]
+    chosen, kept = (Digits(*(part[rows] for part in digits)) for rows in cut)
+    regression = Regression(settings, (chosen, kept, test))
+    common = regression.search()
+    learned, losses = regression.learn(common)
+    none = jnp.full_like(common, -jnp.inf)
+    scores = map(regression.scores, (none, common, learned))
+    both = Regression(settings, (digits, kept, test)).scores(common)
+    return Outcome(learned, losses, dict(zip(WAYS, scores, strict=True)), both)
+
+
+def learn_penalties_checks(found: Sequence[Outcome]) -> Sequence[Check]:
+    """Tests that many penalties do better than one."""
+    common, learned = (
+        [Scores(*map(float, one.scores[way])) for one in found] for way in WAYS[1:]
+    )
+    gains = [a.validation - b.validation for a, b in zip(common, learned, strict=True)]
+    carried = [a.test - b.test for a, b in zip(common, learned, strict=True)]
+    return [
+        Check(
+            "a penalty for each weight lowers the validation loss below the best one "
+            "for all, for every choice",
+            min(gains) > 0,
+            f"by {spread(gains)}",
+        ),
+        Check(
+            "and the loss on images that neither was learned from",
+            min(carried) > 0,
+            f"by {spread(carried)}",
+        ),
+    ]
+
+
+def draw(one: Outcome, settings: LearnPenaltiesSettings) -> list[Path]:
+    """Draws the penalties of each digit's pixels.
+
+    Args:
+        one: what came of a choice of images.
+        settings: see the class.
+
+    Returns:
+        The files written.
+    """
+    logs = np.asarray(one.penalties) / np.log(10)
+    side = round(len(logs) ** 0.5)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.8), dpi=200, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(2, 5)
+        shown = [
+            panel.imshow(column.reshape(side, side), vmin=logs.min(), vmax=logs.max())
+            for column, panel in zip(logs.T, panels.ravel(), strict=True)
+        ]
+        for digit, panel in enumerate(panels.ravel()):
+            panel.set_title(str(digit))
+            panel.axis("off")
+        bar = figure.colorbar(shown[0], ax=panels)
+        bar.set_label(r"$\log_{10}$ of the penalty")
+        return save(figure, settings.figure)
