@@ -4,6 +4,15 @@ Maclaurin, Duvenaud & Adams ("Gradient-based hyperparameter optimization through
 reversible learning", ICML 2015, arXiv:1502.03492, section 3.3 and figure 7) learn the
 training data themselves: an image for each digit, from blank, such that logistic
 regression trained on these ten has a low loss on all real ones.
+
+Trained for 50 steps on ten images of 8×8 pixels, learned in 300 trainings, it comes to
+a loss of 0.084 on 1,077 real digits and reads 0.961 of 360 others. From the means of
+the digits it comes to 0.290 and 0.917, from ten real ones to 1.26 and 0.657, in the
+best of 50 draws to 0.82 and 0.767. The images look like what they stand for, with dark
+rims.
+
+What differs: the images (`--data-dir` for MNIST), and that the trained weights are
+compared with means and draws.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,6 +5,15 @@ reversible learning", ICML 2015, arXiv:1502.03492, section 3.1 and figure 4) lea
 standard deviations that the kernels and biases of each layer are drawn with, by
 hypergradients of the loss after training, from exp(-3) for all. The kernel of the first
 layer comes to 1 / √fan-in.
+
+Here, on 8×8 digits and with the rates that are best for 1 / √fan-in, it passes 1 /
+√fan-in after some 50 trainings, which is where the paper ends, and goes on: to 0.284
+and 0.348 after 200, where 1 / √fan-in is 0.125, so that the claim is NOT met. The other
+kernels come to between 0.18 and 0.27, biases stay small. The loss after training falls
+from 0.458 to 0.133 and 0.118 from other draws; with 1 / √fan-in it is 0.143.
+
+What differs: the images (`--data-dir` for MNIST), constant rates, where the paper
+learns schedules together with the scales, and the number of trainings.
 """
 
 import math

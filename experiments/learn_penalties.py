@@ -4,6 +4,15 @@ Maclaurin, Duvenaud & Adams ("Gradient-based hyperparameter optimization through
 reversible learning", ICML 2015, arXiv:1502.03492, section 3.2 and figure 6) give every
 weight of logistic regression an L2 penalty of its own, 7,840 on MNIST, and learn all of
 them by hypergradients of the loss on images not trained on.
+
+Trained on 100 digits of 8×8 pixels, 640 penalties learned from 500 others lower the
+loss on these from 0.447, that of the best penalty for all, to 0.153, and on 360 that
+nothing was learned from, from 0.367 to 0.198, at accuracies of 0.903 and 0.942. One
+penalty for all gains next to nothing. But penalties are a roundabout way to learn from
+500 digits: trained on them directly, the same regression comes to 0.158 and 0.958.
+
+What differs: the images (`--data-dir` for MNIST), and a learning that begins at the
+best penalty for all.
 """
 
 from collections.abc import Mapping, Sequence
