@@ -25,7 +25,7 @@ def test_means_and_draws_have_one_image_of_each_digit():
 
 
 def test_images_are_learned_from_blank():
-    settings = DistillDataSettings(steps=5, outer_steps=30, outer_rate=0.2)
+    settings = DistillDataSettings(steps=20, outer_steps=30, outer_rate=0.2)
     teacher = Teacher(settings, DIGITS, DIGITS)
     blank = teacher.taught(jnp.zeros((10, 10)))
     assert blank.loss == pytest.approx(np.log(10), rel=1e-5)
