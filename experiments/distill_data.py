@@ -18,7 +18,7 @@ compared with means and draws.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import matplotlib
@@ -259,7 +259,8 @@ def draw(found: Outcome, settings: DistillDataSettings) -> list[Path]:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.6), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
-        left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(3, 2)))
+        halves: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
+        left, right = halves
         panels = left.subplots(2, 5)
         shown = [
             panel.imshow(

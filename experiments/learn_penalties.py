@@ -126,7 +126,7 @@ class Outcome(NamedTuple):
     together: Scores
 
 
-WAYS = "no penalty", "one for all", "one for each weight"
+WAYS: tuple[str, ...] = "no penalty", "one for all", "one for each weight"
 
 
 class Regression:
