@@ -77,7 +77,8 @@ def arrive(
     return Cotangents(
         position,
         [jnp.zeros_like(x) for x in position],
-        [jnp.zeros_like(x) for x in free],
+        # Many small terms are lost in a sum of low precision.
+        [jnp.zeros(x.shape, _wide(x.dtype)) for x in free],
     )
 
 
@@ -111,17 +112,22 @@ def pull(
         pulled = visit.before[i] + visit.gradient[i].astype(dv.dtype)
         of_rates.append(RateCotangents(_inner(dx, visit.after[i]), _inner(dv, pulled)))
         along.append(dv)
-    # What the gradient is multiplied by: less by (1 - β) than dv, and with its sign.
-    scaled = [(1 - rate.momentum) * dv for rate, dv in zip(rates, along, strict=True)]
     direction = [
-        u.astype(dtype) for u, dtype in zip(scaled, descent.dtypes, strict=True)
+        ((1 - rate.momentum) * dv).astype(dtype)
+        for rate, dv, dtype in zip(rates, along, descent.dtypes, strict=True)
     ]
     hessian, mixed = descent.products(visit.position, theta, t, direction, moves)
     pairs = zip(cotangents.position, hessian, strict=True)
     position = [dx - product.astype(dx.dtype) for dx, product in pairs]
     velocity = [rate.momentum * dv for rate, dv in zip(rates, along, strict=True)]
-    of_theta = [d - m for d, m in zip(cotangents.theta, mixed, strict=True)]
+    of_theta = [
+        d - m.astype(d.dtype) for d, m in zip(cotangents.theta, mixed, strict=True)
+    ]
     return Cotangents(position, velocity, of_theta), of_rates
+
+
+def _wide(dtype: jnp.dtype) -> jnp.dtype:
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def _inner(a: Array, b: Array) -> Array:

@@ -85,7 +85,7 @@ def _stretches(descent: Descent, every: int, inputs: Inputs) -> Stretches:
 def _record(
     descent: Descent, every: int, inputs: Inputs
 ) -> tuple[Recording, list[Recording]]:
-    recording = start(descent, inputs, (0,) * len(inputs.params))
+    recording = start(descent, inputs)
     stored = []
 
     def stretch(recording: Recording, part):

@@ -30,13 +30,12 @@ def trained(
         RuntimeError: if a tape was too short.
     """
     faults = recording.faults
-    room = [tape.slots.shape[0] - 1 for tape in recording.tapes]
-    used = [tape.used for tape in recording.tapes]
     is_sound = jnp.all(faults.not_finite == descent.steps)
     is_sound &= jnp.all(faults.too_large == descent.steps) & ~jnp.any(faults.momentum)
-    # Without a tape nothing is written that would be read.
-    spilled = [n > m for n, m in zip(used, room, strict=True) if m]
-    is_sound &= ~jnp.any(jnp.stack(spilled)) if spilled else True
+    for tape in recording.tapes:
+        # Without a tape nothing is written that would be read.
+        room = len(tape.slots) - 1
+        is_sound &= (tape.used <= room) if room else True
     x = descent.to_loss([state.position for state in recording.states])
     if isinstance(is_sound, Tracer):
         return poisoned(x, is_sound), is_sound

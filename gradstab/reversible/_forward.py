@@ -61,21 +61,21 @@ class Visit(NamedTuple):
     gradient: list[Array]
 
 
-def start(descent: Descent, inputs: Inputs, slots: Sequence[int]) -> Recording:
+def start(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
     """A run before its first step.
 
     Args:
         descent: what is descended.
         inputs: of the run.
-        slots: how much room the tape of each has.
+        slots: how much room each tape has; none for a run that nothing goes back.
 
     Returns:
         The run.
     """
     states, tapes, is_held = [], [], []
-    for fixed, x, room in zip(descent.formats, inputs.params, slots, strict=True):
+    for fixed, x in zip(descent.formats, inputs.params, strict=True):
         states.append(at_rest(fixed, x))
-        tapes.append(blank(fixed, x.shape, room))
+        tapes.append(blank(fixed, x.shape, slots))
         is_held.append(jnp.all(fixed.holds(x)))
     in_range = [
         jnp.all((beta >= LEAST_MOMENTUM) & (beta <= MOST_MOMENTUM))

@@ -26,13 +26,12 @@ class Reversal:
     """Keeps a tape of what products forget, and takes each step back.
 
     Attributes:
-        slots: how much room the tape of each array of parameters has; None if that is
-            not known before the run.
+        slots: how much room each tape has; None if that is not known before the run.
         least_momentum: for which the tapes have room if it is not known then either.
     """
 
-    slots: tuple[int, ...] | None
-    least_momentum: float | None
+    slots: int | None = None
+    least_momentum: float | None = None
 
     def record(self, descent: Descent, inputs: Inputs) -> tuple[Recording, Recording]:
         """Trains, and keeps no more than the end with its tape.
@@ -77,7 +76,7 @@ class Reversal:
         """
         return _replay(descent, moves, inputs, stored, cotangents)
 
-    def _slots(self, descent: Descent, momenta: Sequence[Array]) -> tuple[int, ...]:
+    def _slots(self, descent: Descent, momenta: Sequence[Array]) -> int:
         if not any(isinstance(momentum, Tracer) for momentum in momenta):
             for name, momentum in zip(descent.names, momenta, strict=True):
                 name = f"momentum of params{name}"
@@ -95,25 +94,23 @@ class Reversal:
             ]
             needed = slots_for(descent.formats, constant)
         # Fractions of other denominators may need a little more.
-        return tuple(count + count // 50 + 2 for count in needed)
+        return needed + needed // 50 + 2
 
 
-def slots_for(
-    formats: Sequence[FixedPoint], momenta: Sequence[Array]
-) -> tuple[int, ...]:
-    """How many slots the tape of each array of parameters needs.
+def slots_for(formats: Sequence[FixedPoint], momenta: Sequence[Array]) -> int:
+    """How many slots the tapes need.
 
     Args:
         formats: how the arrays are held.
         momenta: theirs, known.
 
     Returns:
-        One number for all, the largest, rounded up: schedules that are learned change
-        from run to run, and should not compile anew for it.
+        The largest number, rounded up: schedules that are learned change from run to
+        run, and should not compile anew for it.
     """
     most = int(_most_moves(tuple(formats), list(momenta)))
     step = max(8, 2 ** (most.bit_length() - 4))
-    return (-(-most // step) * step,) * len(formats)
+    return -(-most // step) * step
 
 
 def run_backward(
@@ -200,7 +197,7 @@ def _most_moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _record(descent: Descent, slots: tuple[int, ...], inputs: Inputs) -> Recording:
+def _record(descent: Descent, slots: int, inputs: Inputs) -> Recording:
     inputs = _not_constant(inputs)
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     steps = jnp.arange(descent.steps, dtype=jnp.int32)
@@ -233,7 +230,7 @@ def _not_constant(inputs: Inputs) -> Inputs:
 
 def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array, ""]:
     """Whether a run backward came to where the run forward had begun, bit for bit."""
-    first = start(descent, inputs, (0,) * len(inputs.params))
+    first = start(descent, inputs)
     pairs = zip(
         jax.tree.leaves(found.states), jax.tree.leaves(first.states), strict=True
     )

@@ -90,7 +90,10 @@ def _run_backward(
     ]
     step_sizes = [rate.step_size for rate in of_rates]
     momenta = [rate.momentum for rate in of_rates]
-    theta = [next(free) if is_free else None for is_free in moves]
+    theta = [
+        next(free).astype(leaf.dtype) if is_free else None
+        for leaf, is_free in zip(inputs.theta, moves, strict=True)
+    ]
     return (Inputs(params, step_sizes, momenta, theta),)  # pyright: ignore
 
 
@@ -99,8 +102,7 @@ run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 
 @functools.partial(jax.jit, static_argnums=0)
 def _train(descent: Descent, inputs: Inputs):
-    # Nothing goes back: no tape.
-    begin = start(descent, inputs, (0,) * len(inputs.params))
+    begin = start(descent, inputs)
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     steps = jnp.arange(descent.steps, dtype=jnp.int32)
     return forward(descent, begin, now, inputs.theta, steps)

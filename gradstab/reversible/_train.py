@@ -117,11 +117,9 @@ def train(
         check_real("least_momentum", least_momentum, LEAST_MOMENTUM, MOST_MOMENTUM)
     if checkpoint_every is not None:
         check_integer("checkpoint_every", checkpoint_every, 1)
-    way = (
-        Checkpoints(checkpoint_every)
-        if checkpoint_every
-        else Reversal(None, least_momentum)
-    )
+    way = Reversal(least_momentum=least_momentum)
+    if checkpoint_every is not None:
+        way = Checkpoints(checkpoint_every)
     if isinstance(params, nnx.Module):
         graph, state, rest = nnx.split(params, nnx.Param, ...)
         weights = nnx.to_pure_dict(state)

@@ -36,7 +36,7 @@ def problem(dtype, steps):
 
 def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     descent, inputs = problem(dtype, 2000)
-    end, _ = Reversal(None, None).record(descent, inputs)
+    end, _ = Reversal().record(descent, inputs)
     assert any(np.any(state.velocity != 0) for state in end.states)
     moves = (False,) * len(inputs.theta)
 
@@ -48,7 +48,7 @@ def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
         return run_backward(descent, end, late, now, inputs.theta, moves)[0]
 
     found = back(inputs, end)
-    first = start(descent, inputs, (0,) * len(inputs.params))
+    first = start(descent, inputs)
     jax.tree.map(np.testing.assert_array_equal, found.states, first.states)
     assert all(int(tape.used) == 0 for tape in found.tapes)
 
@@ -71,7 +71,7 @@ def test_a_tape_of_a_few_bits(dtype):
     """At most 0.2 bits a parameter and step at momentum 0.9."""
     descent, inputs = problem(dtype, 1000)
     momenta = [jnp.full_like(beta, 0.9) for beta in inputs.momenta]
-    end, _ = Reversal(None, None).record(descent, inputs._replace(momenta=momenta))
+    end, _ = Reversal().record(descent, inputs._replace(momenta=momenta))
     for tape, x in zip(end.tapes, inputs.params, strict=True):
         assert 8 * tape.slots.nbytes / x.size / 1000 < 0.2
 

@@ -86,6 +86,21 @@ def check_equal(one, other):
         np.testing.assert_array_equal(data(mine), data(its))
 
 
+def test_hyperparameters_of_low_precision_sum_in_a_wide_one():
+    """A force θ of equal parts at each step: in bfloat16 the sum stops at 256 parts."""
+
+    def pushed(x, theta, step):
+        return theta.astype(jnp.float32) * x
+
+    def final(theta):
+        return train(pushed, jnp.zeros(()), Schedules(1e-3, 0.5), theta, 1000)
+
+    found = jax.grad(final)(jnp.asarray(1, jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16
+    expected = jax.grad(final)(jnp.asarray(1, jnp.float32))
+    np.testing.assert_allclose(float(found), float(expected), rtol=0.01)
+
+
 def test_a_module_is_trained_and_keeps_what_is_no_param():
     def make():
         return nnx.Sequential(
