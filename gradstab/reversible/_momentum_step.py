@@ -7,8 +7,11 @@ Maclaurin, Duvenaud & Adams (2015), algorithms 1 and 2; x moves by the new veloc
 in their code.
 """
 
+import functools
+import operator
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt
 
@@ -55,12 +58,18 @@ def step(
     """
     kept, buffer = rates.fraction.multiply(state.velocity, state.buffer)
     impulse = _impulse(fixed, gradient, rates)
-    is_held = jnp.all(fixed.holds(fixed.to_float(kept) - impulse))
-    velocity = kept - fixed.quantize(impulse)
+    # Fenced off, or the compiler would multiply once more to see whether it holds.
+    velocity = jax.lax.optimization_barrier(kept - fixed.quantize(impulse))
     moved = rates.step_size * fixed.to_float(velocity)
-    is_held &= jnp.all(fixed.holds(fixed.to_float(state.position) + moved))
     position = state.position + fixed.quantize(moved)
-    return Moving(position, velocity, buffer), is_held
+    converted = (
+        impulse,
+        rates.momentum * fixed.to_float(state.velocity) - impulse,
+        moved,
+        fixed.to_float(state.position) + moved,
+    )
+    is_held = functools.reduce(operator.and_, map(fixed.holds, converted))
+    return Moving(position, velocity, buffer), jnp.all(is_held)
 
 
 def undo_position(

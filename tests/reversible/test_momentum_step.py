@@ -53,3 +53,11 @@ def test_tells_what_cannot_be_held():
     for g, alpha in [(-20.0, 1.0), (2000.0, 0.0), (np.nan, 0.1)]:
         assert not step(FIXED, state, jnp.asarray([g]), rate(alpha, 9, 10))[1]
     assert step(FIXED, state, jnp.asarray([-5.0]), rate(1.0, 9, 10))[1]
+
+
+def test_tells_of_increments_that_cannot_be_held_between_numbers_that_can():
+    """Positions from -100 by 150 to 50, velocities from 126 by -200 to -87."""
+    state = at_rest(FIXED, jnp.asarray([-100.0]))
+    assert not step(FIXED, state, jnp.asarray([-200.0]), rate(1.5, 1, 2))[1]
+    fast = state._replace(velocity=FIXED.quantize(jnp.asarray([126.0])))
+    assert not step(FIXED, fast, jnp.asarray([2000.0]), rate(0.0, 9, 10))[1]
