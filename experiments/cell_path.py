@@ -47,9 +47,9 @@ class CellPathSettings(Limited):
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "hidden", "length")
-        if not (self.scales and self.seeds and min(self.scales) > 0):
-            found.append("--scales must be positive, at least one, and --seeds too.")
-        return found
+        if not min(self.scales, default=0) > 0:
+            found.append("--scales must be at least one number, all positive.")
+        return found + self.bad_seeds()
 
 
 def path_norm(

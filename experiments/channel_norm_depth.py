@@ -83,11 +83,10 @@ class ChannelNormDepthSettings(Limited):
                 "--depths must be at least one number, none below 2, "
                 "and --train-depths one, none below 1."
             )
-        if not (self.rate > 0 and 0 <= self.momentum < 1):
-            found.append("--rate must be positive, --momentum in [0, 1).")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, none negative.")
-        return found
+        found += self.not_positive("rate")
+        if not 0 <= self.momentum < 1:
+            found.append("--momentum must be in [0, 1).")
+        return found + self.bad_seeds()
 
 
 def objective(

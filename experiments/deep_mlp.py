@@ -71,11 +71,8 @@ class DeepMlpSettings(Limited):
         found = self.below(1, "width", "batch", "steps")
         if not self.layers or min(self.layers) < 2:
             found.append("--layers must be at least one number, none below 2.")
-        if not (self.rate > 0 and self.radius >= 0 and self.seeds):
-            found.append(
-                "--rate must be positive, --radius not negative, --seeds at least one."
-            )
-        return found
+        found += self.not_positive("rate") + self.below(0, "radius")
+        return found + self.bad_seeds()
 
 
 class DeepMlp(nnx.Module):

@@ -89,8 +89,9 @@ class DenoiseImageSettings(Limited):
                 f"--size must be a multiple of {2**LAYERS}, at least {2 * 2**LAYERS}, "
                 f"got {self.size}."
             )
-        if not (self.noise > 0 and self.rate > 0 and 0 <= self.momentum < 1):
-            found.append("--noise and --rate must be positive, --momentum in [0, 1).")
+        found += self.not_positive("noise", "rate")
+        if not 0 <= self.momentum < 1:
+            found.append("--momentum must be in [0, 1).")
         return found
 
 

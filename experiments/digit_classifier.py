@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from experiments.data import load_digits, load_mnist
-from gradstab.reversible import Schedules, train
 
 SPLIT_SEED = 0
 DIGITS = 10
@@ -74,6 +73,12 @@ def draw(sizes: Sequence[int], key: Array) -> Params:
     return layers
 
 
+def undecided(pixels: int) -> Params:
+    """Makes the one layer of logistic regression, of zeros."""
+    shape = pixels, DIGITS
+    return {"layer 1": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(DIGITS)}}
+
+
 def logits(params: Params, images: Float[Array, "count pixels"]) -> Array:
     """Applies the layers, with tanh between them."""
     *hidden, last = params.values()
@@ -112,41 +117,3 @@ def minibatch_loss(
         return cross_entropy(params, Digits(*chosen))
 
     return loss
-
-
-class Trainings:
-    """Trainings that begin with other parameters and other orders of the images.
-
-    Args:
-        digits: to train on.
-        hidden: units of each hidden layer.
-        steps: steps of a training.
-        batch: images in a step.
-    """
-
-    def __init__(self, digits: Digits, hidden: Sequence[int], steps: int, batch: int):
-        self.digits = digits
-        self.sizes = (digits.images.shape[1], *hidden, DIGITS)
-        self.steps = steps
-        self._loss = minibatch_loss(batch)
-        self._start = jax.jit(self._draw)
-
-    def start(self, key: Array) -> tuple[Params, Digits]:
-        """Draws initial parameters, and puts the images in an order."""
-        return self._start(key)
-
-    def train(self, schedules: Schedules, params: Params, ordered: Digits) -> Params:
-        """Returns the trained parameters."""
-        return train(self._loss, params, schedules, ordered, self.steps)
-
-    def final(
-        self, schedules: Schedules, params: Params, ordered: Digits
-    ) -> Float[Array, ""]:
-        """Returns the loss on all images after the last step, in nats."""
-        return cross_entropy(self.train(schedules, params, ordered), ordered)
-
-    def _draw(self, key: Array) -> tuple[Params, Digits]:
-        by_params, by_order = jax.random.split(key)
-        order = jax.random.permutation(by_order, len(self.digits.labels))
-        ordered = Digits(self.digits.images[order], self.digits.labels[order])
-        return draw(self.sizes, by_params), ordered

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -35,10 +34,12 @@ from experiments.digit_classifier import (
     accuracy,
     cross_entropy,
     load,
+    undecided,
 )
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
 from experiments.limits import Limited
+from experiments.outer_loop import descend
 from experiments.table import print_table
 from gradstab.reversible import Schedules, hypergradient, train
 
@@ -76,11 +77,8 @@ class DistillDataSettings(Limited):
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "steps", "outer_steps", "drawn")
         found += self.below(DIGITS, "train_images")
-        if min(self.step_size, self.outer_rate) <= 0:
-            found.append("--step-size and --outer-rate must be positive.")
-        if not 0.01 <= self.momentum <= 0.999:
-            found.append("--momentum must lie between 0.01 and 0.999.")
-        return found
+        found += self.not_positive("step_size", "outer_rate")
+        return found + self.outside(0.01, {"momentum": 0.999})
 
 
 class Taught(NamedTuple):
@@ -108,10 +106,7 @@ class Teacher:
         self.settings = settings
         self.digits = digits
         self.others = others
-        shape = digits.images.shape[1], DIGITS
-        self.start: Params = {
-            "layer 1": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(DIGITS)}
-        }
+        self.start = undecided(digits.images.shape[1])
         self.rates = Schedules(settings.step_size, settings.momentum)
 
     def lesson(self, params: Params, images: Images, step: Int[Array, ""]) -> Array:
@@ -134,22 +129,18 @@ class Teacher:
 
     def learn(self) -> tuple[Images, Float[np.ndarray, " outer"]]:
         """Learns the ten images, from blank ones; returns the losses on the way too."""
-        images = jnp.zeros((DIGITS, self.digits.images.shape[1]))
-        adam = optax.adam(self.settings.outer_rate)
-        state, losses = adam.init(images), []
-        for _ in range(self.settings.outer_steps):
+
+        def slope(images: Images, _: int) -> tuple[Array, Images]:
+            steps = self.settings.steps
             found = hypergradient(
-                self.exam,
-                self.lesson,
-                self.start,
-                self.rates,
-                images,
-                self.settings.steps,
+                self.exam, self.lesson, self.start, self.rates, images, steps
             )
-            losses.append(float(found.value))
-            updates, state = adam.update(found.theta, state)
-            images = optax.apply_updates(images, updates)
-        return jnp.asarray(images), np.asarray(losses)
+            return found.value, found.theta
+
+        blank = jnp.zeros((DIGITS, self.digits.images.shape[1]))
+        trainings = range(self.settings.outer_steps)
+        descent = descend(slope, blank, self.settings.outer_rate, trainings)
+        return descent.path[-1], descent.losses
 
 
 class Outcome(NamedTuple):

@@ -83,11 +83,7 @@ class DomainAdaptationSettings(Limited):
         found += self.below(0, "strength")
         if self.measure_every > self.steps:
             found.append("--measure-every must be at most --steps.")
-        if not self.rate > 0:
-            found.append("--rate must be positive.")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, none negative.")
-        return found
+        return found + self.not_positive("rate") + self.bad_seeds()
 
 
 VARIANTS = {

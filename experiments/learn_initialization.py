@@ -26,75 +26,46 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.digit_classifier import Digits, Params, Trainings, load
+from experiments.digit_classifier import Digits, Params, load
+from experiments.digit_trainings import (
+    LAYER_COLORS,
+    DigitTrainingsSettings,
+    Trainings,
+)
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
-from experiments.limits import Limited
+from experiments.outer_loop import descend
 from experiments.table import print_table, spread
 from gradstab.reversible import Schedules
 
-# Okabe and Ito's colors, from the first layer to the last.
-COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
-
 
 @dataclass(frozen=True)
-class LearnInitializationSettings(Limited):
+class LearnInitializationSettings(DigitTrainingsSettings):
     """Learning the scale of each layer's kernel and bias.
 
     Attributes:
-        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
-            None.
-        train_images: how many images there are to train on, at most.
-        hidden: units of each hidden layer.
-        steps: steps of a training.
-        batch: images in a step.
         step_size: of every step.
         momentum: of every step.
         start: logarithm of all scales at first.
-        outer_steps: trainings that the scales are learned from, each of other draws and
-            another order of the images.
         outer_rate: of Adam, for logarithms of scales.
-        starts: trainings that the scales are judged by.
-        seeds: scales learned from other trainings each.
         figure: where the scales are drawn, without the ending.
     """
 
-    data_dir: Path | None = None
-    train_images: int = 10_000
-    hidden: tuple[int, ...] = (50, 50, 50)
-    steps: int = 100
-    batch: int = 20
     step_size: float = 0.39
     momentum: float = 0.789
     start: float = -3.0
-    outer_steps: int = 200
     outer_rate: float = 0.04
-    starts: int = 8
-    seeds: tuple[int, ...] = (0, 1)
     figure: Path = Path("runs/learn_initialization")
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        counts = "train_images", "steps", "batch", "starts", "outer_steps"
-        found = self.below(1, *counts)
-        if self.batch > self.train_images:
-            found.append("--batch must be at most --train-images.")
-        if not (1 <= len(self.hidden) <= 5 and min(self.hidden) >= 1):
-            found.append("--hidden must be one to five numbers of at least 1.")
-        if min(self.outer_rate, self.step_size) <= 0:
-            found.append("--outer-rate and --step-size must be positive.")
-        if not 0.01 <= self.momentum <= 0.999:
-            found.append("--momentum must lie between 0.01 and 0.999.")
-        if not -10 <= self.start <= 1:
-            found.append("--start must lie between -10 and 1.")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, not negative.")
-        return found
+        found = super().problems() + self.not_positive("step_size")
+        found += self.outside(0.01, {"momentum": 0.999})
+        return found + self.outside(-10, {"start": 1})
 
 
 Scales = dict[str, dict[str, Any]]
@@ -123,9 +94,7 @@ class Initialization:
 
     def __init__(self, settings: LearnInitializationSettings, digits: Digits):
         self.settings = settings
-        self.trainings = Trainings(
-            digits, settings.hidden, settings.steps, settings.batch
-        )
+        self.trainings = Trainings(settings, digits)
         self.rates = Schedules(settings.step_size, settings.momentum)
         self.noise = jax.jit(self._noise)
 
@@ -156,19 +125,20 @@ class Initialization:
             for i, fan_in in enumerate(self.trainings.sizes[:-1])
         }
 
-    def learn(self, key: Array) -> tuple[Scales, list[Scales]]:
-        """Learns the scales; returns them, and all on the way."""
+    def learn(self, key: Array) -> list[Scales]:
+        """Learns the scales; returns all on the way, those learned last."""
         logs = jax.tree.map(jnp.log, self.all_at(math.exp(self.settings.start)))
-        adam = optax.adam(self.settings.outer_rate)
-        state, path = adam.init(logs), []
-        slope = jax.grad(
-            lambda logs, *start: self.final(jax.tree.map(jnp.exp, logs), *start)
-        )
-        for fresh in jax.random.split(key, self.settings.outer_steps):
-            path.append(jax.tree.map(jnp.exp, logs))
-            updates, state = adam.update(slope(logs, *self.noise(fresh)), state)
-            logs = optax.apply_updates(logs, updates)
-        return jax.tree.map(jnp.exp, logs), path
+
+        def slope(logs: Scales, key: Array) -> tuple[Array, Scales]:
+            noise = self.noise(key)
+            final = jax.value_and_grad(
+                lambda logs: self.final(jax.tree.map(jnp.exp, logs), *noise)
+            )
+            return final(logs)
+
+        keys = jax.random.split(key, self.settings.outer_steps)
+        path = descend(slope, logs, self.settings.outer_rate, keys).path
+        return [jax.tree.map(jnp.exp, logs) for logs in path]
 
     def _noise(self, key: Array) -> tuple[Params, Digits]:
         params, ordered = self.trainings.start(key)
@@ -196,18 +166,15 @@ def run_learn_initialization(settings: LearnInitializationSettings) -> Outcome:
     learned = [drawing.learn(key) for key in keys]
     fresh = jax.random.split(jax.random.key(0), settings.starts)
     ends = {
-        f"learned, seed {seed}": scales
-        for seed, (scales, _) in zip(settings.seeds, learned, strict=True)
+        f"learned, seed {seed}": path[-1]
+        for seed, path in zip(settings.seeds, learned, strict=True)
     }
     known = {
         "at first": drawing.all_at(math.exp(settings.start)),
         "1 / √fan-in, no biases": drawing.by_fan_in(),
     }
     found = Outcome(
-        [
-            jax.tree.map(lambda *leaves: np.asarray(leaves), *path, scales)
-            for scales, path in learned
-        ],
+        [jax.tree.map(lambda *leaves: np.asarray(leaves), *path) for path in learned],
         {name: drawing.judge(scales, fresh) for name, scales in (known | ends).items()},
     )
     print(
@@ -287,7 +254,7 @@ def draw(found: Outcome, drawing: Initialization) -> list[Path]:
         panels = figure.subplots(1, 2, sharey=True)
         known = drawing.by_fan_in()
         for panel, part in zip(panels, ("kernel", "bias"), strict=True):
-            for color, (name, layer) in zip(COLORS, known.items(), strict=False):
+            for color, (name, layer) in zip(LAYER_COLORS, known.items(), strict=False):
                 for path in found.paths:
                     label = name if path is found.paths[0] else None
                     panel.plot(path[name][part], color=color, label=label)
@@ -299,7 +266,7 @@ def draw(found: Outcome, drawing: Initialization) -> list[Path]:
         figure.legend(
             *panels[0].get_legend_handles_labels(),
             loc="outside lower center",
-            ncols=len(COLORS),
+            ncols=len(LAYER_COLORS),
             frameon=False,
             title="dotted: 1 / √fan-in",
             title_fontsize=8,

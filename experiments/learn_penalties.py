@@ -16,98 +16,26 @@ best penalty for all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.digit_classifier import (
-    DIGITS,
-    Digits,
-    Params,
-    accuracy,
-    cross_entropy,
-    load,
-)
+from experiments.digit_classifier import DIGITS, Digits, load
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
-from experiments.limits import Limited
+from experiments.pixel_penalties import (
+    LearnPenaltiesSettings,
+    Penalties,
+    Regression,
+    Scores,
+)
 from experiments.table import print_table, spread
-from gradstab.reversible import Schedules, hypergradient, train
-
-Penalties = Float[Array, "pixels digits"]
-
-
-@dataclass(frozen=True)
-class LearnPenaltiesSettings(Limited):
-    """Learning a penalty for each weight of logistic regression.
-
-    Attributes:
-        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
-            None.
-        train_images: how many images are trained on.
-        validation_images: how many the penalties are learned from.
-        steps: steps of a training, each on all its images.
-        step_size: of every step.
-        momentum: of every step.
-        searched: penalties that are tried for all weights together.
-        outer_steps: trainings that the penalties are learned from.
-        outer_rate: of Adam, for logarithms of penalties.
-        seeds: choices of the images each.
-        figure: where the penalties are drawn, without the ending.
-    """
-
-    data_dir: Path | None = None
-    train_images: int = 100
-    validation_images: int = 500
-    steps: int = 100
-    step_size: float = 1.0
-    momentum: float = 0.9
-    searched: int = 30
-    outer_steps: int = 100
-    outer_rate: float = 0.1
-    seeds: tuple[int, ...] = (0, 1, 2)
-    figure: Path = Path("runs/learn_penalties")
-
-    def problems(self) -> list[str]:
-        """Lists what cannot be run, a line each; empty if all is well."""
-        counts = "train_images", "validation_images", "steps", "outer_steps"
-        found = self.below(1, *counts) + self.below(2, "searched")
-        if self.data_dir is None and self.train_images + self.validation_images > 1_077:
-            found.append(
-                "--train-images and --validation-images must be at most 1,077 together."
-            )
-        if min(self.step_size, self.outer_rate) <= 0:
-            found.append("--step-size and --outer-rate must be positive.")
-        if not 0.01 <= self.momentum <= 0.999:
-            found.append("--momentum must lie between 0.01 and 0.999.")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, not negative.")
-        return found
-
-
-class Scores(NamedTuple):
-    """What a training with some penalties comes to, in nats.
-
-    Attributes:
-        train: loss on the images trained on.
-        validation: on those that penalties are chosen by.
-        test: on others.
-        accuracy: on these.
-    """
-
-    train: float
-    validation: float
-    test: float
-    accuracy: float
 
 
 class Outcome(NamedTuple):
@@ -127,79 +55,6 @@ class Outcome(NamedTuple):
 
 
 WAYS: tuple[str, ...] = "no penalty", "one for all", "one for each weight"
-
-
-class Regression:
-    """Logistic regression from weights of 0, with a penalty for each weight.
-
-    Args:
-        settings: see the class.
-        parts: images to train on, to validate with and to test on.
-    """
-
-    def __init__(
-        self, settings: LearnPenaltiesSettings, parts: tuple[Digits, Digits, Digits]
-    ):
-        self.settings = settings
-        self.parts = parts
-        shape = parts[0].images.shape[1], DIGITS
-        self.start: Params = {
-            "layer 1": {"kernel": jnp.zeros(shape), "bias": jnp.zeros(DIGITS)}
-        }
-        self.rates = Schedules(settings.step_size, settings.momentum)
-
-    def loss(self, params: Params, logs: Penalties, step: Int[Array, ""]) -> Array:
-        """Returns the loss on the images trained on, with the penalty."""
-        del step
-        squares = jnp.exp(logs) * params["layer 1"]["kernel"] ** 2
-        return cross_entropy(params, self.parts[0]) + jnp.sum(squares) / 2
-
-    def validation(self, params: Params, logs: Penalties) -> Float[Array, ""]:
-        """Returns the loss that penalties are chosen by."""
-        del logs
-        return cross_entropy(params, self.parts[1])
-
-    def trained(self, logs: Penalties) -> Params:
-        """Trains with some penalties, of which these are the logarithms."""
-        return train(self.loss, self.start, self.rates, logs, self.settings.steps)
-
-    def scores(self, logs: Penalties) -> Scores:
-        """Trains with some penalties and measures."""
-        params = self.trained(logs)
-        chosen, kept, test = (float(cross_entropy(params, part)) for part in self.parts)
-        share = float(accuracy(params, self.parts[2]))
-        return Scores(chosen, kept, test, share)
-
-    def search(self) -> Penalties:
-        """Finds the best penalty for all weights; returns its logarithm for each."""
-        shape = self.start["layer 1"]["kernel"].shape
-
-        @jax.jit
-        @jax.vmap
-        def validated(log: Array) -> Array:
-            logs = jnp.full(shape, log)
-            return self.validation(self.trained(logs), logs)
-
-        logs = jnp.linspace(np.log(1e-5), np.log(1.0), self.settings.searched)
-        return jnp.full(shape, logs[jnp.nanargmin(validated(logs))])
-
-    def learn(self, logs: Penalties) -> tuple[Penalties, Float[np.ndarray, " outer"]]:
-        """Learns penalties from where a search has ended."""
-        adam = optax.adam(self.settings.outer_rate)
-        state, losses = adam.init(logs), []
-        for _ in range(self.settings.outer_steps):
-            found = hypergradient(
-                self.validation,
-                self.loss,
-                self.start,
-                self.rates,
-                logs,
-                self.settings.steps,
-            )
-            losses.append(float(found.value))
-            updates, state = adam.update(found.theta, state)
-            logs = jnp.asarray(optax.apply_updates(logs, updates))
-        return logs, np.asarray(losses)
 
 
 def run_learn_penalties(settings: LearnPenaltiesSettings) -> Sequence[Outcome]:

@@ -36,21 +36,14 @@ from jaxtyping import Array, Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.digit_classifier import (
-    Digits,
-    Trainings,
-    accuracy,
-    cross_entropy,
-    load,
-)
+from experiments.digit_classifier import Digits, accuracy, cross_entropy, load
+from experiments.digit_trainings import LAYER_COLORS, Trainings
 from experiments.experiment import Check
 from experiments.figure import STYLE, save
 from experiments.learned_schedule import LearnScheduleSettings, learn, search
 from experiments.table import print_table, spread
 from gradstab.reversible import ExactRational, Schedules
 
-# Okabe and Ito's colors, from the first layer to the last.
-COLORS = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
 LAST = 3  # steps that are the end of a schedule, of 100
 
 
@@ -92,7 +85,7 @@ def run_learn_schedule(settings: LearnScheduleSettings) -> Outcome:
         What came of it.
     """
     digits, others = load(settings.data_dir, settings.train_images)
-    trainings = Trainings(digits, settings.hidden, settings.steps, settings.batch)
+    trainings = Trainings(settings, digits)
     by_search, by_judge = jax.random.split(jax.random.key(0))
     fresh = jax.random.split(by_judge, settings.starts)
     constant = search(settings, trainings, by_search)
@@ -231,7 +224,7 @@ def draw(found: Outcome, settings: LearnScheduleSettings) -> list[Path]:
         for panel, rates, value in zip(
             (left, middle), found.learned[0].schedules, constant, strict=True
         ):
-            for color, (name, layer) in zip(COLORS, rates.items(), strict=False):
+            for color, (name, layer) in zip(LAYER_COLORS, rates.items(), strict=False):
                 panel.plot(np.asarray(layer["kernel"]), color=color, label=name)
             panel.axhline(value, color="0.35", linestyle=":")
             panel.set_xlabel("step of the training")
@@ -249,7 +242,7 @@ def draw(found: Outcome, settings: LearnScheduleSettings) -> list[Path]:
         figure.legend(
             *left.get_legend_handles_labels(),
             loc="outside lower center",
-            ncols=len(COLORS),
+            ncols=len(LAYER_COLORS),
             frameon=False,
             title="dotted: the best constant rates",
             title_fontsize=8,

@@ -7,64 +7,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
-from experiments.digit_classifier import Trainings
-from experiments.limits import Limited
+from experiments.digit_trainings import DigitTrainingsSettings, Trainings
+from experiments.outer_loop import descend
 from gradstab.reversible import Schedules
 
 LEAST_MOMENTUM, MOST_MOMENTUM = 0.1, 0.999
 
 
 @dataclass(frozen=True)
-class LearnScheduleSettings(Limited):
+class LearnScheduleSettings(DigitTrainingsSettings):
     """Learning the rates of every step and every layer.
 
     Attributes:
-        data_dir: folder with MNIST's four files; the 8×8 digits of scikit-learn if
-            None.
-        train_images: how many images there are to train on, at most.
-        hidden: units of each hidden layer.
-        steps: steps of a training.
-        batch: images in a step.
-        searched: constant step sizes, and constant momenta, that are tried twice: over
-            the whole range, and around the best.
-        starts: trainings for each that is tried, and for each that is judged.
+        searched: constant step sizes, and constant momenta, that are tried twice, from
+            as many starts: over the whole range, and around the best.
         head_start: what the best constant step size is multiplied by for a start; at it
             training is on the edge of what is stable, where hypergradients grow.
-        outer_steps: trainings that the schedules are learned from, each of other
-            initial parameters and another order of the images.
-        outer_rate: of Adam, for logarithms of step sizes and logits of momenta.
-        seeds: schedules learned from other trainings each.
         figure: where schedules and curves are drawn, without the ending.
     """
 
-    data_dir: Path | None = None
-    train_images: int = 10_000
-    hidden: tuple[int, ...] = (50, 50, 50)
-    steps: int = 100
-    batch: int = 20
     searched: tuple[int, int] = (16, 8)
-    starts: int = 8
     head_start: float = 0.5
-    outer_steps: int = 200
-    outer_rate: float = 0.02
-    seeds: tuple[int, ...] = (0, 1)
     figure: Path = Path("runs/learn_schedule")
 
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
-        counts = "train_images", "steps", "batch", "starts", "outer_steps"
-        found = self.below(1, *counts)
-        if self.batch > self.train_images:
-            found.append("--batch must be at most --train-images.")
-        if not (1 <= len(self.hidden) <= 5 and min(self.hidden) >= 1):
-            found.append("--hidden must be one to five numbers of at least 1.")
-        if min(self.outer_rate, self.head_start) <= 0:
-            found.append("--outer-rate and --head-start must be positive.")
-        if min(self.searched) < 2 or min(self.seeds, default=-1) < 0:
-            found.append("--searched must be at least 2, --seeds one, not negative.")
+        found = super().problems() + self.not_positive("head_start")
+        if min(self.searched) < 2:
+            found.append("--searched must be two numbers of at least 2.")
         return found
 
 
@@ -145,8 +117,6 @@ def learn(
     share = (constant.momentum - LEAST_MOMENTUM) / span
     size = settings.head_start * constant.step_size
     raw = each(np.log(size)), each(np.log(share / (1 - share)))
-    adam = optax.adam(settings.outer_rate)
-    state = adam.init(raw)
 
     def rates(raw: Any) -> Schedules:
         log_sizes, odds = raw
@@ -155,12 +125,11 @@ def learn(
         )
         return Schedules(jax.tree.map(jnp.exp, log_sizes), momentum)
 
-    slope = jax.value_and_grad(lambda raw, *start: trainings.final(rates(raw), *start))
-    update = jax.jit(lambda *inputs: adam.update(*inputs))
-    losses = []
-    for fresh in jax.random.split(key, settings.outer_steps):
-        loss, gradient = slope(raw, *trainings.start(fresh))
-        losses.append(float(loss))
-        updates, state = update(gradient, state)
-        raw = optax.apply_updates(raw, updates)
-    return Learned(np.asarray(losses), rates(raw))
+    def slope(raw: Any, key: Array) -> tuple[Array, Any]:
+        start = trainings.start(key)
+        final = jax.value_and_grad(lambda raw: trainings.final(rates(raw), *start))
+        return final(raw)
+
+    keys = jax.random.split(key, settings.outer_steps)
+    descent = descend(slope, raw, settings.outer_rate, keys)
+    return Learned(descent.losses, rates(descent.path[-1]))

@@ -11,10 +11,24 @@ class Limited:
         return [
             f"--{flag(name)} must be at least {least}, got {getattr(self, name)}."
             for name in fields
-            if getattr(self, name) < least
+            if not getattr(self, name) >= least
         ]
 
-    def outside(self, least: int, limits: Mapping[str, int]) -> list[str]:
+    def not_positive(self, *fields: str) -> list[str]:
+        """Lists the numbers that are not above 0, a line each."""
+        return [
+            f"--{flag(name)} must be positive, got {getattr(self, name)}."
+            for name in fields
+            if not getattr(self, name) > 0
+        ]
+
+    def bad_seeds(self, field: str = "seeds") -> list[str]:
+        """Says so if there are no seeds, or negative ones."""
+        if min(getattr(self, field), default=-1) >= 0:
+            return []
+        return [f"--{flag(field)} must be at least one, none negative."]
+
+    def outside(self, least: float, limits: Mapping[str, float]) -> list[str]:
         """Lists the numbers that are too small or too large, a line each."""
         return [
             f"--{flag(name)} must lie between {least} and {limit:,}, "

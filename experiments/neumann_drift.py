@@ -47,9 +47,7 @@ class NeumannDriftSettings(Limited):
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "hidden", "order", "steps", "exact_every")
-        if not (self.rate > 0 and self.seeds):
-            found.append("--rate must be positive, and --seeds at least one.")
-        return found
+        return found + self.not_positive("rate") + self.bad_seeds()
 
 
 def largest_defect(

@@ -27,7 +27,7 @@ from experiments.learn_initialization import (
     LearnInitializationSettings,
     run_learn_initialization,
 )
-from experiments.learn_penalties import LearnPenaltiesSettings, run_learn_penalties
+from experiments.learn_penalties import run_learn_penalties
 from experiments.learn_schedule import run_learn_schedule
 from experiments.learned_schedule import LearnScheduleSettings
 from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
@@ -36,6 +36,7 @@ from experiments.neural_optimization import (
     NeuralOptimizationSettings,
     run_neural_optimization,
 )
+from experiments.pixel_penalties import LearnPenaltiesSettings
 from experiments.recursive_gratings import (
     RecursiveGratingsSettings,
     run_recursive_gratings,

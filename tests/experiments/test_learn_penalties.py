@@ -4,14 +4,8 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.digit_classifier import Digits, load
-from experiments.learn_penalties import (
-    WAYS,
-    LearnPenaltiesSettings,
-    Outcome,
-    Regression,
-    Scores,
-    learn_penalties_checks,
-)
+from experiments.learn_penalties import WAYS, Outcome, learn_penalties_checks
+from experiments.pixel_penalties import LearnPenaltiesSettings, Regression, Scores
 
 SMALL = LearnPenaltiesSettings(
     train_images=20, validation_images=60, steps=10, searched=4, outer_steps=10

@@ -44,7 +44,7 @@ def test_settings_that_cannot_be_run_are_named():
     bad = LearnScheduleSettings(
         steps=0, batch=0, hidden=(), head_start=0.0, seeds=(), searched=(1, 2)
     )
-    assert len(bad.problems()) == 5
+    assert len(bad.problems()) == 6
     assert LearnScheduleSettings(batch=50, train_images=40).problems()
     assert not LearnScheduleSettings().problems()
 
