@@ -85,6 +85,7 @@ def _stretches(descent: Descent, every: int, inputs: Inputs) -> Stretches:
 def _record(
     descent: Descent, every: int, inputs: Inputs
 ) -> tuple[Recording, list[Recording]]:
+    inputs = inputs.as_unknown()
     recording = start(descent, inputs)
     stored = []
 
@@ -107,6 +108,7 @@ def _replay(
     stored: list[Recording],
     cotangents: list[Array],
 ) -> tuple[Cotangents, list[RateCotangents]]:
+    inputs = inputs.as_unknown()
     theta = inputs.theta
 
     def repeat(recording: Recording, step):

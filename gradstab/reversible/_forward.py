@@ -1,5 +1,6 @@
 """Training forward in time, with what is needed to run it backward."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._inputs import Inputs
 from gradstab.reversible._momentum_step import Moving, at_rest, step
-from gradstab.reversible._rates import Rates
+from gradstab.reversible._rates import Rates, rates
 from gradstab.reversible._schedules import LEAST_MOMENTUM, MOST_MOMENTUM
 from gradstab.reversible._tape import Tape, blank, make_room
 
@@ -88,6 +89,25 @@ def start(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
         momentum=~jnp.stack(in_range),
     )
     return Recording(states, tapes, faults)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def run_forward(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
+    """Takes all steps of a run.
+
+    Args:
+        descent: what is descended.
+        inputs: of the run.
+        slots: as for `start`.
+
+    Returns:
+        The end of the run.
+    """
+    inputs = inputs.as_unknown()
+    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
+    steps = jnp.arange(descent.steps, dtype=jnp.int32)
+    begin = start(descent, inputs, slots)
+    return forward(descent, begin, now, inputs.theta, steps)
 
 
 def forward(

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 
@@ -19,3 +20,9 @@ class Inputs(NamedTuple):
     step_sizes: list[Float[Array, " steps"]]
     momenta: list[Float[Array, " steps"]]
     theta: list[Array]
+
+    def as_unknown(self) -> "Inputs":
+        """The inputs, of which the compiler knows nothing."""
+        # Of a number that it knows it evaluates functions itself, by an exponential of
+        # its own, and may do so in one direction of time only.
+        return jax.lax.optimization_barrier(self)

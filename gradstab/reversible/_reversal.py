@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool
 from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive, pull
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
-from gradstab.reversible._forward import Recording, Visit, forward, start
+from gradstab.reversible._forward import Recording, Visit, run_forward, start
 from gradstab.reversible._inputs import Inputs
 from gradstab.reversible._momentum_step import undo_position, undo_velocity
 from gradstab.reversible._rates import Rates, rates
@@ -50,7 +50,7 @@ class Reversal:
         slots = self.slots
         if slots is None:
             slots = self._slots(descent, inputs.momenta)
-        end = _record(descent, slots, inputs)
+        end = run_forward(descent, inputs, slots)
         return end, end
 
     def replay(
@@ -197,15 +197,6 @@ def _most_moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _record(descent: Descent, slots: int, inputs: Inputs) -> Recording:
-    inputs = _not_constant(inputs)
-    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
-    steps = jnp.arange(descent.steps, dtype=jnp.int32)
-    blank = start(descent, inputs, slots)
-    return forward(descent, blank, now, inputs.theta, steps)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _replay(
     descent: Descent,
     moves: tuple[bool, ...],
@@ -213,19 +204,13 @@ def _replay(
     end: Recording,
     cotangents: list[Array],
 ) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
-    inputs = _not_constant(inputs)
+    inputs = inputs.as_unknown()
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     late = arrive(descent, cotangents, inputs.theta, moves)
     beginning, early, of_rates = run_backward(
         descent, end, late, now, inputs.theta, moves
     )
     return _is_start(descent, beginning, inputs), early, of_rates
-
-
-def _not_constant(inputs: Inputs) -> Inputs:
-    # A compiler that knows a number evaluates functions of it itself, by an exponential
-    # of its own, and may do so in one direction only.
-    return jax.lax.optimization_barrier(inputs)
 
 
 def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array, ""]:

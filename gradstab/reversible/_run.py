@@ -13,9 +13,8 @@ from jaxtyping import Array, Bool
 from gradstab.reversible._checkpoints import Checkpoints
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._faults import not_reproduced, poisoned, trained
-from gradstab.reversible._forward import forward, start
+from gradstab.reversible._forward import run_forward
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._rates import rates
 from gradstab.reversible._reversal import Reversal
 
 
@@ -50,7 +49,7 @@ def run(descent: Descent, way: Reversal | Checkpoints, inputs: Inputs) -> list[A
         The trained parameters.
     """
     del way
-    return trained(descent, _train(descent, inputs))[0]
+    return trained(descent, run_forward(descent, inputs))[0]
 
 
 def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
@@ -98,14 +97,6 @@ def _run_backward(
 
 
 run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _train(descent: Descent, inputs: Inputs):
-    begin = start(descent, inputs)
-    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
-    steps = jnp.arange(descent.steps, dtype=jnp.int32)
-    return forward(descent, begin, now, inputs.theta, steps)
 
 
 @jax.custom_jvp
