@@ -40,7 +40,8 @@ from experiments.recursive_gratings import (
     RecursiveGratingsSettings,
     run_recursive_gratings,
 )
-from experiments.shared_filters import SharedFiltersSettings, run_shared_filters
+from experiments.shared_filters import run_shared_filters
+from experiments.sharing_network import SharedFiltersSettings
 from experiments.vhct import VhctSettings, run_vhct
 
 
