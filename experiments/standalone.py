@@ -12,16 +12,14 @@ from experiments.channel_norm_depth import (
 from experiments.coin_repeater import FlossingSettings
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
+from experiments.digit_codes import GradientFlowEncodingSettings
 from experiments.distill_data import DistillDataSettings, run_distill_data
 from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
 )
 from experiments.flossing import run_flossing
-from experiments.gradient_flow_encoding import (
-    GradientFlowEncodingSettings,
-    run_gradient_flow_encoding,
-)
+from experiments.gradient_flow_encoding import run_gradient_flow_encoding
 from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
 from experiments.learn_initialization import (
     LearnInitializationSettings,
