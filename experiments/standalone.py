@@ -34,10 +34,8 @@ from experiments.neural_optimization import (
     NeuralOptimizationSettings,
     run_neural_optimization,
 )
-from experiments.recursive_gratings import (
-    RecursiveGratingsSettings,
-    run_recursive_gratings,
-)
+from experiments.recursive_gratings import run_recursive_gratings
+from experiments.recursive_net import RecursiveGratingsSettings
 from experiments.shared_filters import run_shared_filters
 from experiments.sharing_network import SharedFiltersSettings
 from experiments.vhct import VhctSettings, run_vhct
