@@ -30,10 +30,8 @@ from experiments.learn_schedule import run_learn_schedule
 from experiments.learned_schedule import LearnScheduleSettings
 from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
-from experiments.neural_optimization import (
-    NeuralOptimizationSettings,
-    run_neural_optimization,
-)
+from experiments.neural_optimization import run_neural_optimization
+from experiments.proximal_descent import NeuralOptimizationSettings
 from experiments.recursive_gratings import run_recursive_gratings
 from experiments.recursive_net import RecursiveGratingsSettings
 from experiments.shared_filters import run_shared_filters
