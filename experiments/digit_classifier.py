@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from experiments.data import load_digits, load_mnist
@@ -21,7 +20,7 @@ class Digits(NamedTuple):
     """Images as rows, with their labels.
 
     Attributes:
-        images: pixels of mean about 0.
+        images: pixels around 0.
         labels: from 0 to 9.
     """
 
@@ -47,8 +46,10 @@ def load(data_dir: Path | None, train_images: int) -> tuple[Digits, Digits]:
         ]
     else:
         splits = load_mnist(data_dir)
+        # Of about the length that the small images have, so that steps are as long.
+        middle = splits.train.images.mean()
         parts = [
-            (2 * part.images.astype(np.float32) - 1, part.labels)
+            ((part.images - middle) / 255, part.labels)
             for part in (splits.train, splits.test)
         ]
     train, test = (

@@ -12,16 +12,14 @@ from experiments.channel_norm_depth import (
 from experiments.coin_repeater import FlossingSettings
 from experiments.deep_mlp import DeepMlpSettings, run_deep_mlp
 from experiments.denoise_image import DenoiseImageSettings, run_denoise_image
+from experiments.digit_codes import GradientFlowEncodingSettings
 from experiments.distill_data import DistillDataSettings, run_distill_data
 from experiments.domain_adaptation import (
     DomainAdaptationSettings,
     run_domain_adaptation,
 )
 from experiments.flossing import run_flossing
-from experiments.gradient_flow_encoding import (
-    GradientFlowEncodingSettings,
-    run_gradient_flow_encoding,
-)
+from experiments.gradient_flow_encoding import run_gradient_flow_encoding
 from experiments.gru_dynamics import GruDynamicsSettings, run_gru_dynamics
 from experiments.learn_initialization import (
     LearnInitializationSettings,
@@ -32,16 +30,13 @@ from experiments.learn_schedule import run_learn_schedule
 from experiments.learned_schedule import LearnScheduleSettings
 from experiments.limit_cycle import LimitCycleSettings, run_limit_cycle
 from experiments.neumann_drift import NeumannDriftSettings, run_neumann_drift
-from experiments.neural_optimization import (
-    NeuralOptimizationSettings,
-    run_neural_optimization,
-)
+from experiments.neural_optimization import run_neural_optimization
 from experiments.pixel_penalties import LearnPenaltiesSettings
-from experiments.recursive_gratings import (
-    RecursiveGratingsSettings,
-    run_recursive_gratings,
-)
-from experiments.shared_filters import SharedFiltersSettings, run_shared_filters
+from experiments.proximal_descent import NeuralOptimizationSettings
+from experiments.recursive_gratings import run_recursive_gratings
+from experiments.recursive_net import RecursiveGratingsSettings
+from experiments.shared_filters import run_shared_filters
+from experiments.sharing_network import SharedFiltersSettings
 from experiments.vhct import VhctSettings, run_vhct
 
 

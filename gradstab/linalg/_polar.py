@@ -55,12 +55,12 @@ def polar(matrix: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
 
 
 def normalize(
-    matrix: Inexact[Array, "n m"],
-) -> tuple[Inexact[Array, "n m"], Float[Array, ""]]:
+    matrix: Inexact[Array, "... n m"],
+) -> tuple[Inexact[Array, "... n m"], Float[Array, ""]]:
     """Divides a matrix by the modulus of its largest entry, taken as a constant.
 
     Args:
-        matrix: any matrix.
+        matrix: any matrix, or a stack of them, which have one divisor together.
 
     Returns:
         The quotient and the divisor, which is 1 for a matrix of zeros. Both are NaN

@@ -6,7 +6,7 @@ from typing import TypeVar
 from flax import nnx
 from flax.nnx import filterlib
 
-from gradstab.nn._conv import check_layer
+from gradstab.nn._conv_certificate import check_layer
 from gradstab.nn._conv_kernel import ConvKernel
 from gradstab.nn._parametrization import Parametrization
 

@@ -9,19 +9,18 @@ import pytest
 from flax import nnx
 
 from experiments.__main__ import main
-from experiments.gradient_flow_encoding import (
+from experiments.digit_code_training import Trained, train
+from experiments.digit_codes import (
     WAYS,
     GradientFlowEncodingSettings,
     Mlp,
-    Trained,
     entropy,
     flow_of,
-    gradient_flow_encoding_checks,
     least,
     load_images,
     make,
-    train,
 )
+from experiments.gradient_flow_encoding import gradient_flow_encoding_checks
 
 SMALL = GradientFlowEncodingSettings(
     code_features=2, width=4, tries=4, batch=3, steps=4, measure_every=2, seeds=(0, 3)

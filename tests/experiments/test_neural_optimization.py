@@ -6,15 +6,13 @@ from flax import nnx
 
 import gradstab as gs
 from experiments.__main__ import main
-from experiments.neural_optimization import (
+from experiments.neural_optimization import neural_optimization_checks
+from experiments.noisy_digits import Network, accuracies, ways
+from experiments.proximal_descent import (
     Descent,
-    Network,
     NeuralOptimizationSettings,
-    accuracies,
     descent,
-    neural_optimization_checks,
     proximal_maps,
-    ways,
 )
 
 SMALL = NeuralOptimizationSettings(

@@ -8,21 +8,18 @@ import pytest
 from flax import nnx
 
 import gradstab as gs
-from experiments import shared_filters
+from experiments import shared_filters, small_cifar10
 from experiments.__main__ import main
 from experiments.data.images import ImageSplits, LabeledImages
-from experiments.shared_filters import (
+from experiments.shared_filters import shared_filters_checks
+from experiments.sharing_network import (
     STARTS,
     SharedFiltersSettings,
-    Trained,
-    augmented,
     bases_of,
-    gradients,
-    load_images,
     network,
-    optimizer_of,
-    shared_filters_checks,
 )
+from experiments.sharing_training import Trained, gradients, optimizer_of
+from experiments.small_cifar10 import augmented, load_images
 
 SMALL = SharedFiltersSettings(side=8, stages=1, features=2, batch=4, draws=1)
 KEY = jax.random.key(0)
@@ -39,7 +36,7 @@ def splits(monkeypatch):
         )
 
     found = ImageSplits(make(12), make(2), make(5))
-    monkeypatch.setattr(shared_filters, "load_cifar10", lambda folder: found)
+    monkeypatch.setattr(small_cifar10, "load_cifar10", lambda folder: found)
     return found
 
 
@@ -60,7 +57,7 @@ def test_images_are_averaged_and_scaled_as_the_training_set(splits):
 def test_the_sample_is_read_where_it_is(tmp_path, monkeypatch, splits):
     (tmp_path / "cifar10_sample.npz").touch()
     part = splits._replace(train=LabeledImages(*(x[:3] for x in splits.train)))
-    monkeypatch.setattr(shared_filters, "load_cifar10_sample", lambda folder: part)
+    monkeypatch.setattr(small_cifar10, "load_cifar10_sample", lambda folder: part)
     settings = SharedFiltersSettings(data_dir=tmp_path, side=32)
     assert load_images(settings).train[0].shape == (3, 32, 32, 3)
 
