@@ -35,7 +35,6 @@ from experiments.small_training import train_classifier
 from experiments.table import print_table, spread
 
 DIGITS = 10
-SPLIT_SEED = 0
 ACTIVATIONS = {"tanh": jnp.tanh, "leaky_relu": jax.nn.leaky_relu}
 CENTERS = {"tanh": 1.0, "leaky_relu": 2**0.5}
 Kernel = Callable[[tuple[int, ...], nnx.Rngs], gs.nn.Parametrization]
@@ -150,7 +149,7 @@ def accuracies(
     Returns:
         The test accuracy of each.
     """
-    digits = load_digits(SPLIT_SEED)
+    digits = load_digits()
     (inputs, labels), (tests, answers) = (
         (jnp.asarray(part[0][..., 0]), jnp.asarray(part[1]))
         for part in (digits.train, digits.test)

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from experiments.data import load_digits, load_mnist
 
-SPLIT_SEED = 0
 DIGITS = 10
 Params = dict[str, dict[str, Array]]
 
@@ -40,7 +39,7 @@ def load(data_dir: Path | None, train_images: int) -> tuple[Digits, Digits]:
         Both sets.
     """
     if data_dir is None:
-        digits = load_digits(SPLIT_SEED)
+        digits = load_digits()
         parts = [
             (images[..., 0], labels) for images, labels in (digits.train, digits.test)
         ]

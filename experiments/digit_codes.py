@@ -16,7 +16,6 @@ from experiments.data import load_digits, load_mnist
 from experiments.data.images import averaged
 from experiments.limits import Limited
 
-SPLIT_SEED = 0
 Way = Literal["autoencoder", "truncated", "full"]
 WAYS: tuple[Way, ...] = get_args(Way)
 Images = Float[Array, "count pixels"]
@@ -74,7 +73,7 @@ class GradientFlowEncodingSettings(Limited):
 def load_images(settings: GradientFlowEncodingSettings) -> tuple[Images, Images]:
     """Loads images to train and to test on, a row each, of numbers in [0, 1]."""
     if settings.data_dir is None:
-        digits = load_digits(SPLIT_SEED)
+        digits = load_digits()
         train, test = (
             (part[0][..., 0] + 1) / 2 for part in (digits.train, digits.test)
         )

@@ -15,7 +15,6 @@ from experiments.proximal_descent import NeuralOptimizationSettings, proximal_ma
 from experiments.small_training import train_classifier
 
 DIGITS = 10
-SPLIT_SEED = 0
 
 
 class Network(nnx.Module):
@@ -101,7 +100,7 @@ def accuracies(
     Returns:
         The test accuracy of each at each noise, and how many numbers were trained.
     """
-    digits = load_digits(SPLIT_SEED)
+    digits = load_digits()
     (inputs, labels), (tests, answers) = (
         (jnp.asarray(part[0][..., 0]), jnp.asarray(part[1]))
         for part in (digits.train, digits.test)

@@ -59,7 +59,7 @@ def run_shared_filters(settings: SharedFiltersSettings) -> tuple[Gradients, Resu
         The gradients before training of each number of blocks and start, and what came
         of each network.
     """
-    images = load_images(settings)
+    images = load_images(settings.data_dir, settings.train_images, settings.side)
     print("parameters of the published networks")
     print_table(
         ("network", "data", "parameters", "printed by the authors"),

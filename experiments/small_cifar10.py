@@ -1,6 +1,7 @@
 """CIFAR-10 with fewer pixels, normalized; in training moved and mirrored."""
 
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from experiments.data.cifar10 import SAMPLE, load_cifar10, load_cifar10_sample
 from experiments.data.images import averaged
-from experiments.sharing_network import SharedFiltersSettings
 
 SIDE = 32
 
@@ -22,16 +22,25 @@ class Images(NamedTuple):
     test: tuple[Float[Array, "count side side 3"], Int[Array, " count"]]
 
 
-def load_images(settings: SharedFiltersSettings) -> Images:
-    """Loads what is trained and tested on."""
-    folder = settings.data_dir
-    if folder is not None and (folder / SAMPLE.name).exists():
-        splits = load_cifar10_sample(folder)
-    else:
-        splits = load_cifar10(folder)
+def load_images(data_dir: Path | None, train_images: int, side: int) -> Images:
+    """Loads what is trained and tested on.
 
-    times = SIDE // settings.side
-    count = settings.train_images or len(splits.train.images)
+    Args:
+        data_dir: folder with the sample or with all of CIFAR-10; if None, the latter is
+            downloaded.
+        train_images: how many to train on, the first; 0 for all.
+        side: pixels a side that images are averaged to, a divisor of 32.
+
+    Returns:
+        The images with their labels.
+    """
+    if data_dir is not None and (data_dir / SAMPLE.name).exists():
+        splits = load_cifar10_sample(data_dir)
+    else:
+        splits = load_cifar10(data_dir)
+
+    times = SIDE // side
+    count = train_images or len(splits.train.images)
     train = averaged(splits.train.images[:count], times)
     test = averaged(splits.test.images, times)
     mean, deviation = (f(train, axis=(0, 1, 2)) for f in (np.mean, np.std))

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Int
 from experiments.data import load_digits, load_mnist
 from experiments.data.images import averaged
 
-SPLIT_SEED = 0
 THINNEST, THICKEST = 0.1, 0.7  # share of the fog in a pixel
 Shift = Literal["fog", "invert"]
 
@@ -79,7 +78,7 @@ def load_domains(data_dir: Path | None, shift: Shift, count: int) -> Domains:
     count = min(count, len(train.labels) // 2)
     source = Digits(train.images[:count], train.labels[:count])
     target = Digits(train.images[count : 2 * count], train.labels[count : 2 * count])
-    keys = jax.random.split(jax.random.key(SPLIT_SEED))
+    keys = jax.random.split(jax.random.key(0))
     moved, moved_test = (
         Digits(shifted(one.images, shift, key), one.labels)
         for one, key in zip((target, test), keys, strict=True)
@@ -90,7 +89,7 @@ def load_domains(data_dir: Path | None, shift: Shift, count: int) -> Domains:
 def _load(data_dir: Path | None) -> tuple[Digits, Digits]:
     """Loads training and test images of one domain."""
     if data_dir is None:
-        digits = load_digits(SPLIT_SEED)
+        digits = load_digits()
         found = [
             ((pixels.reshape(-1, 8, 8, 1) + 1) / 2, labels)
             for pixels, labels in (digits.train, digits.test)

@@ -17,7 +17,7 @@ class DigitSplits(NamedTuple):
     test: Digits
 
 
-def load_digits(split_seed: int) -> DigitSplits:
+def load_digits(split_seed: int = 0) -> DigitSplits:
     """Loads the digits that come with scikit-learn, in three parts.
 
     Pixels are read row by row and scaled to [-1, 1]: a background of zeros would leave

@@ -41,7 +41,7 @@ def splits(monkeypatch):
 
 
 def test_images_are_averaged_and_scaled_as_the_training_set(splits):
-    images = load_images(SMALL)
+    images = load_images(None, 0, 8)
     train, test = images.train[0], images.test[0]
     assert train.shape == (12, 8, 8, 3)
     np.testing.assert_allclose(np.mean(train, (0, 1, 2)), 0, atol=1e-5)
@@ -58,8 +58,9 @@ def test_the_sample_is_read_where_it_is(tmp_path, monkeypatch, splits):
     (tmp_path / "cifar10_sample.npz").touch()
     part = splits._replace(train=LabeledImages(*(x[:3] for x in splits.train)))
     monkeypatch.setattr(small_cifar10, "load_cifar10_sample", lambda folder: part)
-    settings = SharedFiltersSettings(data_dir=tmp_path, side=32)
-    assert load_images(settings).train[0].shape == (3, 32, 32, 3)
+    images, labels = load_images(tmp_path, 0, 32).train
+    assert images.shape == (3, 32, 32, 3)
+    assert labels.shape == (3,)
 
 
 def test_augmentation_moves_and_mirrors():
@@ -103,7 +104,7 @@ def test_weight_decay_spares_the_bases():
 
 def test_the_gradient_of_each_stage(splits):
     del splits
-    images = load_images(SMALL)
+    images = load_images(None, 0, 8)
     found = gradients(2, "he", images, SMALL)
     assert found.shape == (1, 1)
     drawn, batch = jax.random.split(KEY)
