@@ -1,11 +1,11 @@
 """What the gradient of a whole training run costs, against two ways of having it.
 
 `python -m benchmarks.hypergradients` trains a tanh network by momentum and takes the
-derivative of its final loss with respect to every step size and momentum: by reversal,
-with checkpoints in place of it, by automatic differentiation through the unrolled loop,
-and through the same with `jax.checkpoint` at every square root of its length. It prints
-medians of ratios to the training alone, the temporary memory that XLA reports, and the
-bits on the tape.
+derivative of its final loss with respect to the initial parameters and every step size:
+by reversal, with checkpoints in place of it, by automatic differentiation through the
+unrolled loop, and through the same with `jax.checkpoint` at every square root of its
+length. It prints medians of ratios to the training alone, and the temporary memory that
+XLA reports.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from experiments.data import load_digits, load_mnist
 
 DIGITS = 10
+SMALL_IMAGES = 1_077  # how many 8×8 digits there are to train on
 Params = dict[str, dict[str, Array]]
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from experiments.digit_classifier import (
     DIGITS,
+    SMALL_IMAGES,
     Digits,
     Params,
     cross_entropy,
@@ -53,8 +54,12 @@ class DigitTrainingsSettings(Limited):
         """Lists what cannot be run, a line each; empty if all is well."""
         counts = "train_images", "steps", "batch", "starts", "outer_steps"
         found = self.below(1, *counts) + self.not_positive("outer_rate")
-        if self.batch > self.train_images:
-            found.append("--batch must be at most --train-images.")
+        there = SMALL_IMAGES if self.data_dir is None else self.train_images
+        if self.batch > min(there, self.train_images):
+            found.append(
+                f"--batch must be at most --train-images, and the {there:,} that "
+                "there are."
+            )
         if not (1 <= len(self.hidden) < len(LAYER_COLORS) and min(self.hidden) >= 1):
             found.append("--hidden must be one to five numbers of at least 1.")
         return found + self.bad_seeds()

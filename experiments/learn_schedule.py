@@ -130,10 +130,10 @@ def run_learn_schedule(settings: LearnScheduleSettings) -> Outcome:
             for name in found.learned[0].schedules.step_size
         ],
     )
-    taped = np.mean([bits(one.schedules) for one in found.learned])
+    forgotten = np.mean([bits(one.schedules) for one in found.learned])
     print(
-        f"The tape takes {taped:.2f} bits a parameter and step, where x and v would "
-        "take 64."
+        f"Products by the momenta forget {forgotten:.2f} bits a parameter and step, "
+        "where x and v would take 64."
     )
     for check in learn_schedule_checks(found):
         print(check)

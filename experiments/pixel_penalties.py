@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from experiments.digit_classifier import (
+    SMALL_IMAGES,
     Digits,
     Params,
     accuracy,
@@ -20,7 +21,6 @@ from experiments.limits import Limited
 from experiments.outer_loop import descend
 from gradstab.reversible import Schedules, hypergradient, train
 
-SMALL_IMAGES = 1_077  # how many 8×8 digits there are to learn from
 Penalties = Float[Array, "pixels digits"]
 
 

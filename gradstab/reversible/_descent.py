@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradstab.reversible._fixed_point import FixedPoint
@@ -43,9 +44,11 @@ class Descent:
     ) -> list[Array]:
         """The gradient that moves the parameters.
 
-        It must come out bit for bit as it did before when time runs backward. The
-        barriers keep the compiler from fusing it with what surrounds it, which differs
-        between the two directions.
+        It must come out bit for bit as it did before when time runs backward. So it is
+        compiled by itself, as the branch of a condition that always holds, of which the
+        compiler knows nothing: fused with what surrounds it, which differs between the
+        two directions, it would be rounded in two ways. A barrier is not enough, for it
+        is gone by the time that multiplications and additions are contracted.
 
         Args:
             x: the parameters.
@@ -56,7 +59,10 @@ class Descent:
             The gradient.
         """
         x = jax.lax.optimization_barrier(x)
-        return jax.lax.optimization_barrier(jax.grad(self._value)(x, theta, t))
+        found = jax.lax.cond(
+            t >= 0, jax.grad(self._value), lambda x, theta, t: x, x, theta, t
+        )
+        return jax.lax.optimization_barrier(found)
 
     def products(
         self,
@@ -102,6 +108,10 @@ class Descent:
     def _value(self, x: list[Array], theta: list[Array], t: Int[Array, ""]) -> Array:
         params = jax.tree.unflatten(self.params, x)
         value = self.loss(params, jax.tree.unflatten(self.theta, theta), t)
+        if not isinstance(value, Array | np.ndarray | np.generic | float):
+            raise ValueError(
+                f"`loss` must return a real scalar, got {type(value).__name__}."
+            )
         if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             raise ValueError(
                 "`loss` must return a real scalar, got shape "

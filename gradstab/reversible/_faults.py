@@ -1,5 +1,6 @@
 """What is said, or shown as NaN, when a run cannot be trusted."""
 
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -52,9 +53,9 @@ def poisoned(leaves: Sequence[Array], is_sound: Bool[Array, ""]) -> list[Array]:
 def not_reproduced() -> RuntimeError:
     """The error for gradients that did not come out as they had before."""
     return RuntimeError(
-        "Training did not run backward to its initial parameters: this device computed "
-        "other gradients on the way back, as it does when operations are not "
-        "deterministic. No hypergradient can be had this way. Pass "
+        "Training did not run backward to its initial parameters: gradients had other "
+        "bits on the way back, as they have when operations are not deterministic or "
+        "are compiled in two ways. No hypergradient can be had this way. Pass "
         "`checkpoint_every=k`, which stores states instead of reversing steps, or make "
         "the operations deterministic, on NVIDIA GPUs by "
         "`XLA_FLAGS=--xla_gpu_deterministic_ops=true`."
@@ -68,13 +69,18 @@ def _raise(descent: Descent, recording: Recording) -> None:
     if too_large[largest] < descent.steps and (
         too_large[largest] < not_finite[first] or not_finite[first] == descent.steps
     ):
-        limit = descent.formats[largest].limit
-        step = int(too_large[largest])
-        when = "initially" if step < 0 else f"at step {step}"
+        name, step = f"`params{descent.names[largest]}`", int(too_large[largest])
+        limit = f"2**{round(math.log2(descent.formats[largest].limit))}"
+        more = "fewer `fraction_bits`, which leaves more for the integer part"
+        if step < 0:
+            raise OverflowError(
+                f"{name} is not finite, or of magnitude {limit} or more, initially: "
+                f"scale it down, or take {more}."
+            )
         raise OverflowError(
-            f"`params{descent.names[largest]}` or its velocity reaches {limit:g} "
-            f"{when}: take smaller steps, or fewer `fraction_bits`, which leaves more "
-            "for the integer part."
+            f"{name} moves too fast or too far at step {step}: it must stay below "
+            f"{limit}, its velocity below that over its largest step_size / "
+            f"√(1 - momentum). Take smaller steps, or {more}."
         )
     if not_finite[first] < descent.steps:
         raise FloatingPointError(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Int
 
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._momentum_step import Moving, at_rest, step
+from gradstab.reversible._momentum_step import Moving, at_rest, step, velocity_of
 from gradstab.reversible._rates import Rates, rates
 from gradstab.reversible._schedules import LEAST_MOMENTUM, MOST_MOMENTUM
 from gradstab.reversible._tape import Tape, blank, make_room
@@ -62,21 +62,25 @@ class Visit(NamedTuple):
     gradient: list[Array]
 
 
-def start(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
+def start(
+    descent: Descent, inputs: Inputs, slots: tuple[int, ...] | None = None
+) -> Recording:
     """A run before its first step.
 
     Args:
         descent: what is descended.
         inputs: of the run.
-        slots: how much room each tape has; none for a run that nothing goes back.
+        slots: how much room the tape of each array has; None for a run that nothing
+            goes back.
 
     Returns:
         The run.
     """
     states, tapes, is_held = [], [], []
-    for fixed, x in zip(descent.formats, inputs.params, strict=True):
+    slots = slots or (0,) * len(inputs.params)
+    for fixed, x, room in zip(descent.formats, inputs.params, slots, strict=True):
         states.append(at_rest(fixed, x))
-        tapes.append(blank(fixed, x.shape, slots))
+        tapes.append(blank(fixed, x.shape, room))
         is_held.append(jnp.all(fixed.holds(x)))
     in_range = [
         jnp.all((beta >= LEAST_MOMENTUM) & (beta <= MOST_MOMENTUM))
@@ -92,7 +96,9 @@ def start(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def run_forward(descent: Descent, inputs: Inputs, slots: int = 0) -> Recording:
+def run_forward(
+    descent: Descent, inputs: Inputs, slots: tuple[int, ...] | None = None
+) -> Recording:
     """Takes all steps of a run.
 
     Args:
@@ -169,8 +175,8 @@ def advance(
     ):
         tape, buffer = make_room(fixed, tape, state.buffer, rate.is_full)
         moved, held = step(fixed, state._replace(buffer=buffer), gradient, rate)
-        visit.before.append(fixed.to_float(state.velocity))
-        visit.after.append(fixed.to_float(moved.velocity))
+        visit.before.append(velocity_of(fixed, state, rate))
+        visit.after.append(velocity_of(fixed, moved, rate))
         states.append(moved)
         tapes.append(tape)
         is_finite.append(jnp.all(jnp.isfinite(gradient)))

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from gradstab.reversible._schedules import Schedules
+from gradstab.reversible._schedules import Schedules, as_schedules
 from gradstab.reversible._train import Loss, train
 
 
@@ -39,6 +39,7 @@ def hypergradient(
     steps: int,
     *,
     fraction_bits: int | None = None,
+    least_momentum: float | None = None,
     checkpoint_every: int | None = None,
 ) -> Hypergradient:
     r"""Differentiates an objective of trained parameters through the whole training.
@@ -78,6 +79,7 @@ def hypergradient(
             dtype `float0`.
         steps: how many steps to take.
         fraction_bits: as for `train`.
+        least_momentum: as for `train`.
         checkpoint_every: as for `train`.
 
     Returns:
@@ -93,7 +95,7 @@ def hypergradient(
         Maclaurin, Duvenaud & Adams, "Gradient-based hyperparameter optimization through
         reversible learning", ICML 2015, arXiv:1502.03492, algorithm 2.
     """
-    schedules = Schedules(*schedules)
+    schedules = as_schedules(schedules)
 
     def achieved(start: Any, schedules: Schedules, theta: Any) -> tuple[Array, Any]:
         trained = train(
@@ -103,14 +105,15 @@ def hypergradient(
             theta,
             steps,
             fraction_bits=fraction_bits,
+            least_momentum=least_momentum,
             checkpoint_every=checkpoint_every,
         )
-        return jax.jit(objective)(trained, theta), trained
+        return jax.jit(objective)(trained, theta), _open(trained)[0]
 
     start, join = _open(params)
     both = jax.value_and_grad(achieved, argnums=(0, 1, 2), has_aux=True, allow_int=True)
     (value, trained), gradients = both(start, schedules, theta)
-    return Hypergradient(value, trained, *gradients)
+    return Hypergradient(value, join(trained), *gradients)
 
 
 def _open(params: Any) -> tuple[Any, Callable[[Any], Any]]:

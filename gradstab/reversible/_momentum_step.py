@@ -24,7 +24,7 @@ class Moving(NamedTuple):
 
     Attributes:
         position: the parameters x.
-        velocity: v.
+        velocity: v, times a power of two that depends on the rates.
         buffer: what products by the momentum have forgotten and the tape has not.
     """
 
@@ -60,7 +60,7 @@ def step(
     impulse = _impulse(fixed, gradient, rates)
     # Fenced off, or the compiler would multiply once more to see whether it holds.
     velocity = jax.lax.optimization_barrier(kept - fixed.quantize(impulse))
-    moved = rates.step_size * fixed.to_float(velocity)
+    moved = rates.step_size / rates.scale * fixed.to_float(velocity)
     position = state.position + fixed.quantize(moved)
     converted = (
         impulse,
@@ -85,9 +85,9 @@ def undo_position(
     Returns:
         The state with the position before the step, and the velocity after it.
     """
-    velocity = fixed.to_float(state.velocity)
-    moved = fixed.quantize(rates.step_size * velocity)
-    return state._replace(position=state.position - moved), velocity
+    scaled = fixed.to_float(state.velocity)
+    moved = fixed.quantize(rates.step_size / rates.scale * scaled)
+    return state._replace(position=state.position - moved), scaled / rates.scale
 
 
 def undo_velocity(
@@ -110,4 +110,9 @@ def undo_velocity(
 
 
 def _impulse(fixed: FixedPoint, gradient: Array, rates: Rates) -> Array:
-    return (1 - rates.momentum) * gradient.astype(fixed.real)
+    return (1 - rates.momentum) * rates.scale * gradient.astype(fixed.real)
+
+
+def velocity_of(fixed: FixedPoint, state: Moving, rates: Rates) -> Float[Array, "..."]:
+    """The velocity v as a floating-point number."""
+    return fixed.to_float(state.velocity) / rates.scale

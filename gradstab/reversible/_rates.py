@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool, Float
 from gradstab.reversible._exact_rational import ExactRational
 from gradstab.reversible._fixed_point import FixedPoint
 
+MOST_DIGITS = 30  # that velocities have behind the point more than parameters
+
 
 class Rates(NamedTuple):
     """What one array of parameters needs to take its steps, with `steps` leading.
@@ -19,12 +21,15 @@ class Rates(NamedTuple):
         momentum: β, as its fraction has it.
         fraction: n/d.
         is_full: whether the buffers move bits to the tape before the step.
+        scale: a power of two, the same in all steps, by which velocities are multiplied
+            before they are held.
     """
 
     step_size: Float[Array, " steps"]
     momentum: Float[Array, " steps"]
     fraction: ExactRational
     is_full: Bool[Array, " steps"]
+    scale: Float[Array, " steps"]
 
 
 def rates(
@@ -53,8 +58,21 @@ def rates(
         is_full = jax.vmap(_fullness)(n, d)
         for row, i in enumerate(places):
             own = ExactRational(n[row], d[row])
-            found[i] = Rates(step_sizes[i], rounded[row], own, is_full[row])
+            scale = _scale(step_sizes[i], rounded[row])
+            found[i] = Rates(step_sizes[i], rounded[row], own, is_full[row], scale)
     return [found[i] for i in range(len(formats))]
+
+
+def _scale(step_size: Array, momentum: Array) -> Array:
+    """The largest α/√(1 - β) of all steps, rounded down to a power of two, or 1."""
+    # A rounding of v moves x by α/(1 - β) of it in the end. Where that is much, v is
+    # small, or x would leave its range: it can be held with more digits behind the
+    # point. Exponents are read off the bits: both directions of time must agree.
+    size, rest = jnp.frexp(step_size)[1] - 1, jnp.frexp(1 - momentum)[1]
+    moves = jnp.isfinite(step_size) & (step_size != 0)
+    digits = jnp.where(moves, (2 * size - rest) // 2, 0)
+    most = jnp.clip(jnp.max(digits), 0, MOST_DIGITS)
+    return jnp.broadcast_to(jnp.ldexp(jnp.ones_like(step_size), most), step_size.shape)
 
 
 def _fullness(n: Array, d: Array) -> Array:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool
 
@@ -15,9 +14,12 @@ from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
 from gradstab.reversible._forward import Recording, Visit, run_forward, start
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._momentum_step import undo_position, undo_velocity
+from gradstab.reversible._momentum_step import (
+    undo_position,
+    undo_velocity,
+    velocity_of,
+)
 from gradstab.reversible._rates import Rates, rates
-from gradstab.reversible._schedules import check_rates
 from gradstab.reversible._tape import take_back
 
 
@@ -26,11 +28,12 @@ class Reversal:
     """Keeps a tape of what products forget, and takes each step back.
 
     Attributes:
-        slots: how much room each tape has; None if that is not known before the run.
+        slots: how much room the tape of each array has; None if that is not known
+            before the run.
         least_momentum: for which the tapes have room if it is not known then either.
     """
 
-    slots: int | None = None
+    slots: tuple[int, ...] | None = None
     least_momentum: float | None = None
 
     def record(self, descent: Descent, inputs: Inputs) -> tuple[Recording, Recording]:
@@ -76,11 +79,8 @@ class Reversal:
         """
         return _replay(descent, moves, inputs, stored, cotangents)
 
-    def _slots(self, descent: Descent, momenta: Sequence[Array]) -> int:
+    def _slots(self, descent: Descent, momenta: Sequence[Array]) -> tuple[int, ...]:
         if not any(isinstance(momentum, Tracer) for momentum in momenta):
-            for name, momentum in zip(descent.names, momenta, strict=True):
-                name = f"momentum of params{name}"
-                check_rates("momentum", name, np.asarray(momentum))
             return slots_for(descent.formats, momenta)
         if self.least_momentum is None:
             raise ValueError(
@@ -94,23 +94,29 @@ class Reversal:
             ]
             needed = slots_for(descent.formats, constant)
         # Fractions of other denominators may need a little more.
-        return needed + needed // 50 + 2
+        return tuple(count + count // 50 + 2 for count in needed)
 
 
-def slots_for(formats: Sequence[FixedPoint], momenta: Sequence[Array]) -> int:
-    """How many slots the tapes need.
+def slots_for(
+    formats: Sequence[FixedPoint], momenta: Sequence[Array]
+) -> tuple[int, ...]:
+    """How many slots the tape of each array needs.
 
     Args:
         formats: how the arrays are held.
         momenta: theirs, known.
 
     Returns:
-        The largest number, rounded up: schedules that are learned change from run to
-        run, and should not compile anew for it.
+        The numbers, rounded up: schedules that are learned change from run to run, and
+        should not compile anew for it.
     """
-    most = int(_most_moves(tuple(formats), list(momenta)))
-    step = max(8, 2 ** (most.bit_length() - 4))
-    return -(-most // step) * step
+
+    def rounded(count: int) -> int:
+        step = max(8, 2 ** (count.bit_length() - 4))
+        return -(-count // step) * step
+
+    counts = _moves(tuple(formats), list(momenta))
+    return tuple(rounded(int(count)) for count in counts)
 
 
 def run_backward(
@@ -183,17 +189,16 @@ def retreat(
     ):
         state = undo_velocity(fixed, state, gradient, rate)
         tape, buffer = take_back(fixed, tape, state.buffer, rate.is_full)
-        visit.before.append(fixed.to_float(state.velocity))
+        visit.before.append(velocity_of(fixed, state, rate))
         states.append(state._replace(buffer=buffer))
         tapes.append(tape)
     return Recording(states, tapes, recording.faults), visit
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _most_moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> Array:
+def _moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> list[Array]:
     idle = [jnp.zeros_like(momentum) for momentum in momenta]
-    counts = [rate.is_full.sum() for rate in rates(formats, idle, momenta)]
-    return jnp.max(jnp.stack(counts))
+    return [rate.is_full.sum() for rate in rates(formats, idle, momenta)]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool
@@ -16,6 +17,7 @@ from gradstab.reversible._faults import not_reproduced, poisoned, trained
 from gradstab.reversible._forward import run_forward
 from gradstab.reversible._inputs import Inputs
 from gradstab.reversible._reversal import Reversal
+from gradstab.reversible._schedules import check_rates
 
 
 @jax.tree_util.register_dataclass
@@ -57,7 +59,9 @@ def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
         leaf.perturbed and jnp.issubdtype(leaf.value.dtype, jnp.floating)
         for leaf in inputs.theta
     )
+    _refuse_complex(descent, inputs.theta)
     inputs = Inputs(*([leaf.value for leaf in leaves] for leaves in inputs))
+    _check_rates(descent, inputs)
     inputs = _differentiated_once(inputs)
     end, stored = way.record(descent, inputs)
     x, is_sound = trained(descent, end)
@@ -97,6 +101,26 @@ def _run_backward(
 
 
 run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
+
+
+def _refuse_complex(descent: Descent, theta: list[Any]) -> None:
+    for i, leaf in enumerate(theta):
+        if leaf.perturbed and jnp.iscomplexobj(leaf.value):
+            places = jax.tree.unflatten(descent.theta, range(len(theta)))
+            path, _ = jax.tree_util.tree_leaves_with_path(places)[i]
+            raise ValueError(
+                f"`theta{jax.tree_util.keystr(path)}` is complex and cannot be "
+                "differentiated with respect to: pass its real and imaginary parts."
+            )
+
+
+def _check_rates(descent: Descent, inputs: Inputs) -> None:
+    """Checks what `train` could not, for it was traced there, and is known here."""
+    named = {"step_size": inputs.step_sizes, "momentum": inputs.momenta}
+    for kind, rates in named.items():
+        for name, rate in zip(descent.names, rates, strict=True):
+            if not isinstance(rate, Tracer):
+                check_rates(kind, f"{kind} of params{name}", np.asarray(rate))
 
 
 @jax.custom_jvp

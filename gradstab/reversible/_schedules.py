@@ -32,6 +32,26 @@ class Schedules(NamedTuple):
     momentum: Any
 
 
+def as_schedules(schedules: Any) -> Schedules:
+    """Schedules, from a pair too.
+
+    Args:
+        schedules: what a user gave.
+
+    Returns:
+        The schedules.
+
+    Raises:
+        ValueError: if it is no pair.
+    """
+    if not isinstance(schedules, tuple) or len(schedules) != 2:
+        raise ValueError(
+            "`schedules` must be Schedules(step_size, momentum), got "
+            f"{type(schedules).__name__}."
+        )
+    return Schedules(*schedules)
+
+
 def spread(
     name: str, schedule: Any, params: Any, formats: list[FixedPoint], steps: int
 ) -> list[Array]:
@@ -53,6 +73,11 @@ def spread(
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(schedule):
         where = name + jax.tree_util.keystr(path)
+        if not _is_real(leaf):
+            raise ValueError(
+                f"`{where}` must be a number or an array of real numbers, got "
+                f"{type(leaf).__name__}."
+            )
         if jnp.shape(leaf) not in {(), (steps,)}:
             raise ValueError(
                 f"`{where}` must be a number or have shape (steps,) = ({steps},), "
@@ -71,6 +96,14 @@ def spread(
         jnp.broadcast_to(jnp.asarray(leaf, fixed.real), (steps,))
         for leaf, fixed in zip(for_each, formats, strict=True)
     ]
+
+
+def _is_real(leaf: Any) -> bool:
+    try:
+        dtype = jnp.result_type(leaf)
+    except TypeError:
+        return False
+    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
 
 
 def check_rates(name: str, where: str, values: np.ndarray) -> None:

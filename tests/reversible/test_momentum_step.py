@@ -15,12 +15,13 @@ from gradstab.reversible._rates import Rates
 FIXED = FixedPoint(False, 24)
 
 
-def rate(alpha, n, d):
+def rate(alpha, n, d, scale=1.0):
     return Rates(
         jnp.asarray(alpha),
         jnp.asarray(n / d),
         ExactRational(jnp.asarray(n, jnp.uint32), jnp.asarray(d, jnp.uint32)),
         jnp.asarray(False),
+        jnp.asarray(scale),
     )
 
 

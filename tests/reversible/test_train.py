@@ -145,12 +145,12 @@ def nested(params, theta, step):
         (
             lambda x: train(nested, {"a": {"b": x}}, Schedules(100, 0.9), 1.0, 500),
             OverflowError,
-            r"`params\['a'\]\['b'\]` or its velocity reaches 128 at step 1",
+            r"`params\['a'\]\['b'\]` moves too fast or too far at step 1",
         ),
         (
             lambda x: train(bowl, 100 * x, RATES, 1.0, 5),
             OverflowError,
-            "reaches 128 initially",
+            r"not finite, or of magnitude 2\*\*7 or more, initially",
         ),
     ],
     ids=["not finite", "too large", "too large at first"],
@@ -267,7 +267,7 @@ def test_rejects_bad_arguments(change, message):
 
 
 def test_fraction_bits_trade_range_for_resolution():
-    with pytest.raises(OverflowError, match="reaches 2 initially"):
+    with pytest.raises(OverflowError, match=r"of magnitude 2\*\*1 or more, initially"):
         train(bowl, START, RATES, 1.0, 5, fraction_bits=30)
     coarse = train(bowl, 0.1 * START, RATES, 1.0, 20, fraction_bits=10)
     fine = train(bowl, 0.1 * START, RATES, 1.0, 20, fraction_bits=30)
