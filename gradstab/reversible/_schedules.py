@@ -99,10 +99,7 @@ def spread(
 
 
 def _is_real(leaf: Any) -> bool:
-    try:
-        dtype = jnp.result_type(leaf)
-    except TypeError:
-        return False
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
     return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
 
 

@@ -143,6 +143,91 @@ def test_a_module_and_an_outer_loop_of_optax():
     assert found.schedules.step_size.shape == ()
 
 
+def bowl(x, curvature, step):
+    return curvature * jnp.sum(x**2) / 2
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-5, 1e-7])
+def test_small_losses_and_long_steps_are_as_good_as_others(scale):
+    """A loss times a number, with steps divided by it, is the same training."""
+
+    def found(scale):
+        return hypergradient(
+            lambda x, _: jnp.sum(x**2),
+            bowl,
+            jnp.asarray([1.0, -2.0]),
+            Schedules(0.1 / scale, 0.9),
+            jnp.asarray(scale),
+            30,
+        )
+
+    mine, its = found(scale), found(1.0)
+    np.testing.assert_allclose(mine.value, its.value, rtol=1e-4)
+    np.testing.assert_allclose(mine.params, its.params, rtol=1e-4)
+    rates, expected = mine.schedules, its.schedules
+    np.testing.assert_allclose(rates.step_size / scale, expected.step_size, rtol=1e-4)
+    np.testing.assert_allclose(rates.momentum, expected.momentum, rtol=1e-4)
+    np.testing.assert_allclose(mine.theta * scale, its.theta, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("momentum", "size"), [(0.9, 0.3), (0.99, 3.0), (0.999, 3.0)])
+def test_500_steps_in_single_precision(momentum, size):
+    """Within 1e-3 of automatic differentiation in double precision."""
+
+    def arguments(dtype):
+        rates = Schedules(jnp.full(500, size, dtype), jnp.full(500, momentum, dtype))
+        return weights(dtype), rates, hyper(dtype)
+
+    found = hypergradient(objective, loss, *arguments(jnp.float32), 500)
+    with jax.enable_x64(True):
+
+        def achieved(params, rates, theta):
+            return objective(unrolled(loss, params, rates, theta, 500), theta)
+
+        expected = jax.grad(achieved, argnums=(0, 1, 2), allow_int=True)(
+            *arguments(jnp.float64)
+        )
+    for mine, its in zip(
+        (found.params, found.schedules.step_size, found.schedules.momentum),
+        (expected[0], expected[1].step_size, expected[1].momentum),
+        strict=True,
+    ):
+        assert relative(mine, its) < 1e-3
+
+
+def test_runs_under_jit_if_it_knows_the_least_momentum():
+    def value(rates):
+        return hypergradient(
+            lambda x, _: jnp.sum(x**2),
+            bowl,
+            jnp.ones(2),
+            rates,
+            1.0,
+            20,
+            least_momentum=0.5,
+        )
+
+    rates = Schedules(jnp.asarray(0.1), jnp.asarray(0.6))
+    found, expected = jax.jit(value)(rates), value(rates)
+    np.testing.assert_allclose(found.params, expected.params, rtol=1e-5)
+
+
+def test_shared_parameters_stay_shared():
+    class Twice(nnx.Module):
+        def __init__(self, rngs):
+            self.first = nnx.Linear(2, 2, use_bias=False, rngs=rngs)
+            self.second = nnx.Linear(2, 2, use_bias=False, rngs=rngs)
+            self.second.kernel = self.first.kernel
+
+    def fit(model, theta, step):
+        return jnp.sum((model.second(model.first(jnp.eye(2))) - jnp.eye(2)) ** 2)
+
+    rates = Schedules(0.1, 0.5)
+    model = Twice(nnx.Rngs(0))
+    found = hypergradient(lambda m, _: fit(m, None, 0), fit, model, rates, None, 5)
+    assert found.trained.first.kernel is found.trained.second.kernel
+
+
 def test_a_run_that_is_lost_raises():
     def grows(x, theta, step):
         return -theta * jnp.sum(x**2)

@@ -38,7 +38,14 @@ def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     descent, inputs = problem(dtype, 2000)
     end, _ = Reversal().record(descent, inputs)
     assert any(np.any(state.velocity != 0) for state in end.states)
-    moves = (False,) * len(inputs.theta)
+    # As hypergradients do it: a flag tells whether all bits are those of the start.
+    moves = tuple(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in inputs.theta)
+    ones = [jnp.ones_like(x) for x in inputs.params]
+    is_found, early, _ = Reversal().replay(descent, inputs, end, ones, moves)
+    assert is_found
+    assert all(np.all(np.isfinite(x)) for x in early.position)
+    other = inputs._replace(params=[jnp.nextafter(x, 9) for x in inputs.params])
+    assert not Reversal().replay(descent, other, end, ones, moves)[0]
 
     @jax.jit
     def back(inputs, end):
@@ -51,6 +58,34 @@ def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     first = start(descent, inputs)
     jax.tree.map(np.testing.assert_array_equal, found.states, first.states)
     assert all(int(tape.used) == 0 for tape in found.tapes)
+
+
+def sliced(p, data, step):
+    """Products of slices, whose sums with the penalty compilers contract."""
+    return jnp.sum(p[:256] * p[256:] * data[step % 8]) + 1e-2 * jnp.sum(p**2)
+
+
+def attentive(p, data, step):
+    x = data[step % 8].reshape(32, 8)
+    q, k, v = (x @ w for w in p[:192].reshape(3, 8, 8))
+    mixed = jax.nn.softmax(q @ k.T / 3) @ v
+    return jnp.mean((jnp.tanh(mixed) - x) ** 2) + 1e-2 * jnp.sum(p**2)
+
+
+@pytest.mark.parametrize("loss", [sliced, attentive])
+def test_gradients_are_not_fused_with_what_surrounds_them(loss):
+    def final(p, data):
+        return jnp.sum(train(loss, p, Schedules(0.05, 0.9), data, 60))
+
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        p = jnp.asarray(rng.normal(size=512) / 2, jnp.float32)
+        return p, jnp.asarray(rng.normal(size=(8, 256)), jnp.float32)
+
+    slope = jax.jit(jax.grad(final))
+    for seed in range(10):
+        assert np.all(np.isfinite(slope(*drawn(seed))))
+    jax.grad(final)(*drawn(0))
 
 
 def test_reversal_in_floating_point_would_be_lost():
@@ -74,6 +109,19 @@ def test_a_tape_of_a_few_bits(dtype):
     end, _ = Reversal().record(descent, inputs._replace(momenta=momenta))
     for tape, x in zip(end.tapes, inputs.params, strict=True):
         assert 8 * tape.slots.nbytes / x.size / 1000 < 0.2
+
+
+def test_each_array_has_a_tape_of_its_own_length(dtype):
+    """A quarter of the bits for the bias alone."""
+    descent, inputs = problem(dtype, 1000)
+    momenta = [jnp.full(1000, beta, dtype) for beta in (0.5, 0.99)]
+    end, _ = Reversal().record(descent, inputs._replace(momenta=momenta))
+    bits = [
+        8 * t.slots.nbytes / x.size / 1000
+        for t, x in zip(end.tapes, inputs.params, strict=True)
+    ]
+    assert 1 < bits[0] < 1.1
+    assert bits[1] < 0.1
 
 
 def unsteady(draw):

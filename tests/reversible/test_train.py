@@ -221,6 +221,34 @@ def test_has_no_second_derivative():
             twice(START)
 
 
+def test_rates_of_numpy_are_as_those_of_jax():
+    found = train(bowl, START, Schedules(np.full(3, 0.1), np.full(3, 0.5)), 1.0, 3)
+    expected = train(bowl, START, Schedules(jnp.full(3, 0.1), 0.5), 1.0, 3)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rates_are_checked_where_they_are_differentiated_too():
+    def final(rates):
+        return jnp.sum(train(bowl, START, rates, 1.0, 3, checkpoint_every=2))
+
+    with pytest.raises(ValueError, match=r"momentum of params` must lie in .* got 1.0"):
+        jax.grad(final)(Schedules(0.1, 1.0))
+    with pytest.raises(ValueError, match=r"step_size of params` must be finite"):
+        jax.grad(final)(Schedules(np.nan, 0.9))
+
+
+def test_a_complex_hyperparameter_has_no_derivative():
+    def turned(x, theta, step):
+        return jnp.sum((x - jnp.real(theta["phase"])) ** 2)
+
+    def final(phase):
+        return jnp.sum(train(turned, START, RATES, {"phase": phase}, 3))
+
+    assert np.isfinite(final(1j))
+    with pytest.raises(ValueError, match=r"`theta\['phase'\]` is complex"):
+        jax.grad(lambda angle: final(jnp.exp(1j * angle)))(0.5)
+
+
 def test_a_loss_may_not_close_over_what_is_differentiated():
     def final(scale):
         def scaled(x, theta, step):
@@ -258,6 +286,17 @@ def test_a_loss_may_not_close_over_what_is_differentiated():
             "`step_size` must be a number, an array, or",
         ),
         ({"loss": lambda x, theta, step: x}, r"`loss` must return a real scalar, got"),
+        (
+            {"loss": lambda x, theta, step: (x, x)},
+            "`loss` must return a real scalar, got tuple",
+        ),
+        ({"schedules": 0.1}, "`schedules` must be Schedules.*, got float"),
+        ({"schedules": ("0.1", 0.9)}, "`step_size` must be .* real numbers, got str"),
+        ({"schedules": (0.1j, 0.9)}, "`step_size` must be .* real numbers, got compl"),
+        (
+            {"params": {"a": nnx.Linear(1, 1, rngs=nnx.Rngs(0))}},
+            "`params` must be a Flax module, or a tree of arrays",
+        ),
     ],
 )
 def test_rejects_bad_arguments(change, message):
