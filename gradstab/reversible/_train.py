@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from gradstab._checks import check_integer, check_real
 from gradstab.reversible._checkpoints import Checkpoints
+from gradstab.reversible._closed_over import hoisted
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
 from gradstab.reversible._inputs import Inputs
@@ -79,9 +80,10 @@ def train(
     Args:
         loss: L, a scalar function (params, theta, step) with a gradient that has a
             derivative in forward mode. `step` is the number of the step, from 0: take
-            the minibatch and the randomness of the step from it. It is compiled, and
-            once for each function: what else it reads is read once, as it was then.
-            Whatever changes, or is differentiated with respect to, belongs in `theta`.
+            the minibatch and the randomness of the step from it. It is compiled once
+            for each function, which is then kept: what else it reads is read once, as
+            it was then, so that whatever changes belongs in `theta`. Values traced by
+            `jax.grad` and others may be closed over, but cost a compilation each time.
         params: a tree of real floating-point arrays, or a Flax module, of which the
             `nnx.Param`s are trained and all else stays as it is.
         schedules: step sizes and momenta.
@@ -174,6 +176,8 @@ def _train(
         momenta = spread("momentum", schedules.momentum, params, formats, steps)
         if is_known and isinstance(way, Reversal):
             way = dataclasses.replace(way, slots=slots_for(formats, momenta))
+    theta = jax.tree.map(jnp.asarray, theta)
+    loss, theta = hoisted(loss, jax.tree.unflatten(tree, x), theta)
     hyper, theta_tree = jax.tree.flatten(theta)
     descent = Descent(
         loss=loss,
@@ -184,14 +188,8 @@ def _train(
         formats=tuple(formats),
         steps=steps,
     )
-    inputs = Inputs(x, step_sizes, momenta, [jnp.asarray(leaf) for leaf in hyper])
-    try:
-        return jax.tree.unflatten(tree, run(descent, way, inputs))
-    except jax.errors.UnexpectedTracerError as error:
-        raise ValueError(
-            "`loss` closes over a value with respect to which you differentiate; pass "
-            "it in `theta`."
-        ) from error
+    inputs = Inputs(x, step_sizes, momenta, hyper)
+    return jax.tree.unflatten(tree, run(descent, way, inputs))
 
 
 def _is_module(node: Any) -> bool:
