@@ -9,7 +9,7 @@ Trained for 50 steps on ten images of 8×8 pixels, learned in 300 trainings, it 
 a loss of 0.084 on 1,077 real digits and reads 0.961 of 360 others. From the means of
 the digits it comes to 0.290 and 0.917, from ten real ones to 1.26 and 0.657, in the
 best of 50 draws to 0.82 and 0.767. The images look like what they stand for, with dark
-rims.
+rims. On MNIST ten images come to 0.30 and 0.908, means to 0.64 and 0.809.
 
 What differs: the images (`--data-dir` for MNIST), and that the trained weights are
 compared with means and draws.

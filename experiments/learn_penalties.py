@@ -9,7 +9,9 @@ Trained on 100 digits of 8×8 pixels, 640 penalties learned from 500 others lowe
 loss on these from 0.447, that of the best penalty for all, to 0.153, and on 360 that
 nothing was learned from, from 0.367 to 0.198, at accuracies of 0.903 and 0.942. One
 penalty for all gains next to nothing. But penalties are a roundabout way to learn from
-500 digits: trained on them directly, the same regression comes to 0.158 and 0.958.
+500 digits: trained on them directly, the same regression comes to 0.158 and 0.958. On
+MNIST 7,840 penalties lower the test loss from 0.88 to 0.55 and raise the accuracy from
+0.71 to 0.83; trained directly it comes to 0.49 and 0.85.
 
 What differs: the images (`--data-dir` for MNIST), and a learning that begins at the
 best penalty for all.
