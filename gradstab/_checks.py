@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.typing import Dtype
 from jaxtyping import Array
 
@@ -28,6 +29,28 @@ def check_matrix(name: str, x: Array) -> None:
             "use `jax.vmap` for a stack of matrices."
         )
     check_map_dtype(name, x)
+
+
+def check_real_scalar(name: str, value: object) -> None:
+    """Checks what a function returned that is to be differentiated.
+
+    Args:
+        name: the function, as the caller knows it.
+        value: what it returned.
+
+    Raises:
+        ValueError: if that is not one real floating-point number.
+    """
+    if not isinstance(value, Array | np.ndarray | np.generic | float):
+        raise ValueError(
+            f"`{name}` must return a real scalar, got {type(value).__name__}."
+        )
+    shape, dtype = jnp.shape(value), jnp.result_type(value)
+    if shape or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"`{name}` must return a real scalar, got shape {shape} and dtype "
+            f"{dtype.name}."
+        )
 
 
 def check_square(name: str, x: Array) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gradstab._checks import check_real_scalar
 from gradstab.reversible._fixed_point import FixedPoint
 
 
@@ -108,13 +108,5 @@ class Descent:
     def _value(self, x: list[Array], theta: list[Array], t: Int[Array, ""]) -> Array:
         params = jax.tree.unflatten(self.params, x)
         value = self.loss(params, jax.tree.unflatten(self.theta, theta), t)
-        if not isinstance(value, Array | np.ndarray | np.generic | float):
-            raise ValueError(
-                f"`loss` must return a real scalar, got {type(value).__name__}."
-            )
-        if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-            raise ValueError(
-                "`loss` must return a real scalar, got shape "
-                f"{jnp.shape(value)} and dtype {jnp.result_type(value)}."
-            )
+        check_real_scalar("loss", value)
         return value

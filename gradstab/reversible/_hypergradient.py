@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from gradstab._checks import check_real_scalar
 from gradstab.reversible._schedules import Schedules, as_schedules
 from gradstab.reversible._train import Loss, train
 
@@ -108,7 +109,9 @@ def hypergradient(
             least_momentum=least_momentum,
             checkpoint_every=checkpoint_every,
         )
-        return jax.jit(objective)(trained, theta), _open(trained)[0]
+        value = jax.jit(objective)(trained, theta)
+        check_real_scalar("objective", value)
+        return value, _open(trained)[0]
 
     start, join = _open(params)
     both = jax.value_and_grad(achieved, argnums=(0, 1, 2), has_aux=True, allow_int=True)

@@ -119,6 +119,11 @@ def train(
         products differ.
     """
     check_integer("steps", steps, 1)
+    if not callable(loss) or type(loss).__hash__ is None:
+        raise ValueError(
+            "`loss` must be a function or a hashable callable, got "
+            f"{type(loss).__name__}."
+        )
     schedules = as_schedules(schedules)
     if least_momentum is not None:
         check_real("least_momentum", least_momentum, LEAST_MOMENTUM, MOST_MOMENTUM)
@@ -176,7 +181,7 @@ def _train(
         momenta = spread("momentum", schedules.momentum, params, formats, steps)
         if is_known and isinstance(way, Reversal):
             way = dataclasses.replace(way, slots=slots_for(formats, momenta))
-    theta = jax.tree.map(jnp.asarray, theta)
+    theta = jax.tree_util.tree_map_with_path(_as_array, theta)
     loss, theta = hoisted(loss, jax.tree.unflatten(tree, x), theta)
     hyper, theta_tree = jax.tree.flatten(theta)
     descent = Descent(
@@ -190,6 +195,16 @@ def _train(
     )
     inputs = Inputs(x, step_sizes, momenta, hyper)
     return jax.tree.unflatten(tree, run(descent, way, inputs))
+
+
+def _as_array(path: Any, leaf: Any) -> Array:
+    try:
+        return jnp.asarray(leaf)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`theta{jax.tree_util.keystr(path)}` must be a number or an array, got "
+            f"{type(leaf).__name__}."
+        ) from None
 
 
 def _is_module(node: Any) -> bool:

@@ -228,6 +228,12 @@ def test_shared_parameters_stay_shared():
     assert found.trained.first.kernel is found.trained.second.kernel
 
 
+def test_an_objective_is_one_number():
+    for wrong in (lambda x, _: x, lambda x, _: (x[0], x)):
+        with pytest.raises(ValueError, match="`objective` must return a real scalar"):
+            hypergradient(wrong, bowl, jnp.ones(2), Schedules(0.1, 0.9), 1.0, 2)
+
+
 def test_a_run_that_is_lost_raises():
     def grows(x, theta, step):
         return -theta * jnp.sum(x**2)

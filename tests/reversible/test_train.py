@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -301,6 +303,12 @@ def test_a_loss_may_close_over_what_is_compiled_around_it():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@dataclasses.dataclass
+class Unhashable:
+    def __call__(self, x, theta, step):
+        return bowl(x, theta, step)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -330,6 +338,11 @@ def test_a_loss_may_close_over_what_is_compiled_around_it():
         (
             {"loss": lambda x, theta, step: (x, x)},
             "`loss` must return a real scalar, got tuple",
+        ),
+        ({"loss": Unhashable()}, "`loss` must be a function or a hashable callable"),
+        (
+            {"theta": {"a": "b"}},
+            r"`theta\['a'\]` must be a number or an array, got str",
         ),
         ({"schedules": 0.1}, "`schedules` must be Schedules.*, got float"),
         ({"schedules": ("0.1", 0.9)}, "`step_size` must be .* real numbers, got str"),
