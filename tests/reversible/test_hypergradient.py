@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -229,7 +231,8 @@ def test_shared_parameters_stay_shared():
 
 
 def test_an_objective_is_one_number():
-    for wrong in (lambda x, _: x, lambda x, _: (x[0], x)):
+    wrongs: list[Any] = [lambda x, _: x, lambda x, _: (x[0], x)]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="`objective` must return a real scalar"):
             hypergradient(wrong, bowl, jnp.ones(2), Schedules(0.1, 0.9), 1.0, 2)
 
