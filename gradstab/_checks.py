@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,23 @@ def check_matrix(name: str, x: Array) -> None:
             "use `jax.vmap` for a stack of matrices."
         )
     check_map_dtype(name, x)
+
+
+def check_hashable_function(name: str, function: object) -> None:
+    """Checks that an argument can be called and compiled once for all calls.
+
+    Args:
+        name: the argument, as the caller knows it.
+        function: its value.
+
+    Raises:
+        ValueError: if it cannot be called, or has no hash.
+    """
+    if not callable(function) or not isinstance(function, Hashable):
+        raise ValueError(
+            f"`{name}` must be a function or a hashable callable, got "
+            f"{type(function).__name__}."
+        )
 
 
 def check_real_scalar(name: str, value: object) -> None:

@@ -1,5 +1,6 @@
 """Derivatives of what a training run achieves."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from gradstab._checks import check_real_scalar
+from gradstab._checks import check_hashable_function, check_real_scalar
 from gradstab.reversible._schedules import Schedules, as_schedules
 from gradstab.reversible._train import Loss, train
 
@@ -72,7 +73,8 @@ def hypergradient(
         (True, True)
 
     Args:
-        objective: f, a scalar function (params, theta), such as the loss on other data.
+        objective: f, a scalar function (params, theta), such as the loss on other data;
+            compiled and kept as `loss` is.
         loss: what is trained on, as for `train`.
         params: the initial parameters.
         schedules: step sizes and momenta.
@@ -96,6 +98,7 @@ def hypergradient(
         Maclaurin, Duvenaud & Adams, "Gradient-based hyperparameter optimization through
         reversible learning", ICML 2015, arXiv:1502.03492, algorithm 2.
     """
+    check_hashable_function("objective", objective)
     schedules = as_schedules(schedules)
 
     def achieved(start: Any, schedules: Schedules, theta: Any) -> tuple[Array, Any]:
@@ -109,7 +112,7 @@ def hypergradient(
             least_momentum=least_momentum,
             checkpoint_every=checkpoint_every,
         )
-        value = jax.jit(objective)(trained, theta)
+        value = _value(objective, trained, theta)
         check_real_scalar("objective", value)
         return value, _open(trained)[0]
 
@@ -117,6 +120,12 @@ def hypergradient(
     both = jax.value_and_grad(achieved, argnums=(0, 1, 2), has_aux=True, allow_int=True)
     (value, trained), gradients = both(start, schedules, theta)
     return Hypergradient(value, join(trained), *gradients)
+
+
+# Compiled once for a method too, of which each call has another object.
+@functools.partial(jax.jit, static_argnums=0)
+def _value(objective: Callable[[Any, Any], Array], trained: Any, theta: Any) -> Array:
+    return objective(trained, theta)
 
 
 def _open(params: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from gradstab._checks import check_integer, check_real
+from gradstab._checks import check_hashable_function, check_integer, check_real
 from gradstab.reversible._checkpoints import Checkpoints
 from gradstab.reversible._closed_over import hoisted
 from gradstab.reversible._descent import Descent
@@ -62,7 +62,8 @@ def train(
     derivative is lost in 500 steps with momentum 0.9, 1e-3 with 0.99.
 
     In eager mode faults raise errors. Under `jax.jit`, where none can be raised, all
-    that is returned is NaN.
+    that is returned is NaN. A `jax.shard_map` around it needs `check_vma=False`, and a
+    `jax.jit` around that.
 
     Example:
         >>> import jax
@@ -119,11 +120,7 @@ def train(
         products differ.
     """
     check_integer("steps", steps, 1)
-    if not callable(loss) or type(loss).__hash__ is None:
-        raise ValueError(
-            "`loss` must be a function or a hashable callable, got "
-            f"{type(loss).__name__}."
-        )
+    check_hashable_function("loss", loss)
     schedules = as_schedules(schedules)
     if least_momentum is not None:
         check_real("least_momentum", least_momentum, LEAST_MOMENTUM, MOST_MOMENTUM)

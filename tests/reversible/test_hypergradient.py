@@ -230,6 +230,23 @@ def test_shared_parameters_stay_shared():
     assert found.trained.first.kernel is found.trained.second.kernel
 
 
+class Counted:
+    """An objective that knows how often it was traced."""
+
+    traces = 0
+
+    def error(self, x, _):
+        self.traces += 1
+        return jnp.sum(x**2)
+
+
+def test_methods_are_compiled_once():
+    counted, rates = Counted(), Schedules(0.1, 0.9)
+    for start in (1.0, 2.0, 3.0):
+        hypergradient(counted.error, bowl, jnp.full(2, start), rates, 1.0, 2)
+    assert counted.traces == 1
+
+
 def test_an_objective_is_one_number():
     wrongs: list[Any] = [lambda x, _: x, lambda x, _: (x[0], x)]
     for wrong in wrongs:
