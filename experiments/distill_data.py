@@ -268,13 +268,14 @@ def draw(found: Outcome, settings: DistillDataSettings) -> list[Path]:
         bar = left.colorbar(shown[0], ax=panels, shrink=0.8)
         bar.set_label("pixel (the ink is above 0)")
         curve = right.subplots()
-        curve.plot(found.losses, color="#0072B2", label="learned")
+        curve.plot(found.losses, color="#0072B2")
         looks = (("means of the digits", "--"), ("the best drawn", ":"))
         for name, style in looks:
             loss = found.taught[name].loss
-            curve.axhline(loss, color="0.35", linestyle=style, label=name)
+            curve.axhline(loss, color="0.35", linestyle=style)
+            place = curve.get_yaxis_transform()
+            curve.text(1, loss, name, transform=place, ha="right", va="bottom")
         curve.set_yscale("log")
         curve.set_xlabel("training")
         curve.set_title("Loss on real digits (nats)", loc="left")
-        curve.legend(frameon=False)
         return save(figure, settings.figure)
