@@ -58,7 +58,7 @@ def train(
     Costs a gradient of L a step; its derivative three more, and memory for the tape and
     some ten copies of the parameters. Rounding to fixed point, by up to 3e-8 in float32
     and 1e-16 in float64, counts as the identity for the derivative; parameters should
-    be of order 1, for what is 1e-5 in all has three digits. In float32 some 1e-4 of a
+    be of order 1, for of 1e-5 two digits are left. In float32 some 1e-4 of a
     derivative is lost in 500 steps with momentum 0.9, 1e-3 with 0.99.
 
     In eager mode faults raise errors. Under `jax.jit`, where none can be raised, all
