@@ -56,9 +56,10 @@ def not_reproduced() -> RuntimeError:
         "Training did not run backward to its initial parameters: gradients had other "
         "bits on the way back, as they have when operations are not deterministic or "
         "are compiled in two ways. No hypergradient can be had this way. Pass "
-        "`checkpoint_every=k`, which stores states instead of reversing steps, or make "
-        "the operations deterministic, on NVIDIA GPUs by "
-        "`XLA_FLAGS=--xla_gpu_deterministic_ops=true`."
+        "`checkpoint_every=k`, which stores states instead of reversing steps, or set "
+        "`XLA_FLAGS` before JAX starts: on NVIDIA GPUs to "
+        "`--xla_gpu_deterministic_ops=true`, on CPUs to `--xla_cpu_max_isa=AVX`, which "
+        "has no instruction that rounds a multiplication and an addition at once."
     )
 
 
