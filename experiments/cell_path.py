@@ -49,7 +49,7 @@ class CellPathSettings(Limited):
         found = self.below(1, "hidden", "length")
         if not min(self.scales, default=0) > 0:
             found.append("--scales must be at least one number, all positive.")
-        return found + self.bad_seeds()
+        return found + self.not_seeds("seeds")
 
 
 def path_norm(

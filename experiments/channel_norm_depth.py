@@ -84,9 +84,7 @@ class ChannelNormDepthSettings(Limited):
                 "and --train-depths one, none below 1."
             )
         found += self.not_positive("rate")
-        if not 0 <= self.momentum < 1:
-            found.append("--momentum must be in [0, 1).")
-        return found + self.bad_seeds()
+        return found + self.not_momenta("momentum") + self.not_seeds("seeds")
 
 
 def objective(

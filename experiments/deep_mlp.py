@@ -71,7 +71,7 @@ class DeepMlpSettings(Limited):
         if not self.layers or min(self.layers) < 2:
             found.append("--layers must be at least one number, none below 2.")
         found += self.not_positive("rate") + self.below(0, "radius")
-        return found + self.bad_seeds()
+        return found + self.not_seeds("seeds")
 
 
 class DeepMlp(nnx.Module):

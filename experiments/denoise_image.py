@@ -90,9 +90,7 @@ class DenoiseImageSettings(Limited):
                 f"got {self.size}."
             )
         found += self.not_positive("noise", "rate")
-        if not 0 <= self.momentum < 1:
-            found.append("--momentum must be in [0, 1).")
-        return found
+        return found + self.not_momenta("momentum")
 
 
 class Fit(NamedTuple):

@@ -65,9 +65,7 @@ class GradientFlowEncodingSettings(Limited):
             )
         if self.steps % max(self.measure_every, 1):
             found.append("--steps must be a multiple of --measure-every.")
-        if not (self.rate > 0 and min(self.seeds, default=-1) >= 0):
-            found.append("--rate must be positive, --seeds at least one, not negative.")
-        return found
+        return found + self.not_positive("rate") + self.not_seeds("seeds")
 
 
 def load_images(settings: GradientFlowEncodingSettings) -> tuple[Images, Images]:

@@ -62,7 +62,7 @@ class DigitTrainingsSettings(Limited):
             )
         if not (1 <= len(self.hidden) < len(LAYER_COLORS) and min(self.hidden) >= 1):
             found.append("--hidden must be one to five numbers of at least 1.")
-        return found + self.bad_seeds()
+        return found + self.not_seeds("seeds")
 
 
 class Trainings:

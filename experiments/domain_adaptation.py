@@ -83,7 +83,7 @@ class DomainAdaptationSettings(Limited):
         found += self.below(0, "strength")
         if self.measure_every > self.steps:
             found.append("--measure-every must be at most --steps.")
-        return found + self.not_positive("rate") + self.bad_seeds()
+        return found + self.not_positive("rate") + self.not_seeds("seeds")
 
 
 VARIANTS = {

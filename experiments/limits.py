@@ -22,11 +22,21 @@ class Limited:
             if not getattr(self, name) > 0
         ]
 
-    def bad_seeds(self, field: str = "seeds") -> list[str]:
-        """Says so if there are no seeds, or negative ones."""
-        if min(getattr(self, field), default=-1) >= 0:
-            return []
-        return [f"--{flag(field)} must be at least one, none negative."]
+    def not_seeds(self, *fields: str) -> list[str]:
+        """Lists what should be seeds and is empty or has a negative one."""
+        return [
+            f"--{flag(name)} must be at least one, none negative."
+            for name in fields
+            if not min(getattr(self, name), default=-1) >= 0
+        ]
+
+    def not_momenta(self, *fields: str) -> list[str]:
+        """Lists the numbers that are no momentum of a descent, a line each."""
+        return [
+            f"--{flag(name)} must be in [0, 1), got {getattr(self, name)}."
+            for name in fields
+            if not 0 <= getattr(self, name) < 1
+        ]
 
     def outside(self, least: float, limits: Mapping[str, float]) -> list[str]:
         """Lists the numbers that are too small or too large, a line each."""

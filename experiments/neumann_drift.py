@@ -47,7 +47,7 @@ class NeumannDriftSettings(Limited):
     def problems(self) -> list[str]:
         """Lists what cannot be run, a line each; empty if all is well."""
         found = self.below(1, "hidden", "order", "steps", "exact_every")
-        return found + self.not_positive("rate") + self.bad_seeds()
+        return found + self.not_positive("rate") + self.not_seeds("seeds")
 
 
 def largest_defect(

@@ -66,7 +66,7 @@ class LearnPenaltiesSettings(Limited):
                 f"{SMALL_IMAGES:,} together."
             )
         found += self.not_positive("step_size", "outer_rate")
-        return found + self.outside(0.01, {"momentum": 0.999}) + self.bad_seeds()
+        return found + self.outside(0.01, {"momentum": 0.999}) + self.not_seeds("seeds")
 
 
 class Scores(NamedTuple):

@@ -61,13 +61,12 @@ class NeuralOptimizationSettings(Limited):
             found.append("--in-features and --code-features must be even.")
         if self.code_features < self.in_features:
             found.append("--code-features must be at least --in-features.")
-        if not (self.strength >= 0 and self.rate > 0):
-            found.append("--rate must be positive, --strength not negative.")
+        found += self.not_positive("rate") + self.below(0, "strength")
         if not (self.noises and all(noise >= 0 for noise in self.noises)):
             found.append("--noises must be at least one, none negative.")
-        if not (self.maps and self.seeds and min(self.seeds) >= 0):
-            found.append("--maps and --seeds must be at least one, seeds not negative.")
-        return found
+        if not self.maps:
+            found.append("--maps must be at least one.")
+        return found + self.not_seeds("seeds")
 
 
 def proximal_maps(

@@ -57,11 +57,8 @@ class RecursiveGratingsSettings(Limited):
         found += self.below(0, "noise", "penalty", "clip")
         if min(self.recursions, default=0) < 1:
             found.append("--recursions must be at least one number, none below 1.")
-        if not (self.rate > 0 and 0 <= self.momentum < 1):
-            found.append("--rate must be positive, --momentum in [0, 1).")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, none negative.")
-        return found
+        found += self.not_positive("rate") + self.not_momenta("momentum")
+        return found + self.not_seeds("seeds")
 
 
 class RecursiveNet(nnx.Module):

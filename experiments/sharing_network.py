@@ -68,11 +68,8 @@ class SharedFiltersSettings(Limited):
                 found.append(
                     f"--{flag(name)} must be at least one number, none below 2."
                 )
-        if not (self.rate > 0 and 0 <= self.momentum < 1):
-            found.append("--rate must be positive, --momentum in [0, 1).")
-        if min(self.seeds, default=-1) < 0:
-            found.append("--seeds must be at least one, none negative.")
-        return found
+        found += self.not_positive("rate") + self.not_momenta("momentum")
+        return found + self.not_seeds("seeds")
 
 
 def network(

@@ -29,7 +29,7 @@ class ExactRational:
 
     Arrays of integers of 32 or 64 bits; the fraction may be an array that broadcasts.
     Processors have no instruction that divides many integers at once, so quotients are
-    guessed in floating point and corrected in integers: exact, and twice as fast.
+    guessed in floating point and corrected in integers; the result is exact.
 
     Attributes:
         numerator: n >= 1.

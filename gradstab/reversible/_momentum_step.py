@@ -60,7 +60,7 @@ def step(
     impulse = _impulse(fixed, gradient, rates)
     # Fenced off, or the compiler would multiply once more to see whether it holds.
     velocity = jax.lax.optimization_barrier(kept - fixed.quantize(impulse))
-    moved = rates.step_size / rates.scale * fixed.to_float(velocity)
+    moved = _displacement(fixed, velocity, rates)
     position = state.position + fixed.quantize(moved)
     converted = (
         impulse,
@@ -85,9 +85,9 @@ def undo_position(
     Returns:
         The state with the position before the step, and the velocity after it.
     """
-    scaled = fixed.to_float(state.velocity)
-    moved = fixed.quantize(rates.step_size / rates.scale * scaled)
-    return state._replace(position=state.position - moved), scaled / rates.scale
+    moved = _displacement(fixed, state.velocity, rates)
+    position = state.position - fixed.quantize(moved)
+    return state._replace(position=position), velocity_of(fixed, state, rates)
 
 
 def undo_velocity(
@@ -111,6 +111,10 @@ def undo_velocity(
 
 def _impulse(fixed: FixedPoint, gradient: Array, rates: Rates) -> Array:
     return (1 - rates.momentum) * rates.scale * gradient.astype(fixed.real)
+
+
+def _displacement(fixed: FixedPoint, velocity: Array, rates: Rates) -> Array:
+    return rates.step_size / rates.scale * fixed.to_float(velocity)
 
 
 def velocity_of(fixed: FixedPoint, state: Moving, rates: Rates) -> Float[Array, "..."]:

@@ -108,7 +108,8 @@ def train(
         ValueError: if an argument has another type, shape or range; for a momentum
             outside [2**-7, 1 - 2**-16].
         FloatingPointError: if a gradient is NaN or infinite.
-        OverflowError: if a parameter or a velocity becomes too large.
+        OverflowError: if a parameter or a velocity becomes too large, or a parameter
+            is not finite at first.
         RuntimeError: if the way back does not end at the initial parameters.
         NotImplementedError: on a second derivative.
 

@@ -154,7 +154,7 @@ def test_prints_a_table_and_draws_a_figure(tmp_path, capsys):
         (["--train-images", "2000"], "--train-images must lie between 1 and 1,077"),
         (["--train-images"], "one or more"),
         (["--rate", "0"], "--rate must be positive"),
-        (["--seeds"], "--seeds at least one"),
+        (["--seeds"], "--seeds must be at least one, none negative"),
     ],
 )
 def test_says_what_cannot_be_run(capsys, options, message):

@@ -120,9 +120,9 @@ def test_prints_tables(capsys):
         (["--in-features", "0"], "--in-features must be at least 2"),
         (["--code-features", "63"], "must be even"),
         (["--code-features", "16"], "at least --in-features"),
-        (["--strength", "-1"], "--strength not negative"),
+        (["--strength", "-1"], "--strength must be at least 0, got -1.0"),
         (["--noises", "-1"], "none negative"),
-        (["--seeds"], "--maps and --seeds must be at least one"),
+        (["--seeds"], "--seeds must be at least one, none negative"),
     ],
 )
 def test_says_what_cannot_be_run(capsys, options, message):
