@@ -14,6 +14,7 @@ Maclaurin, Duvenaud & Adams (2015), algorithm 2. Rounding to fixed point counts 
 identity.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,11 +53,12 @@ class RateCotangents(NamedTuple):
     momentum: Float[Array, " steps"]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def arrive(
     descent: Descent,
     cotangents: Sequence[Array],
     theta: Sequence[Array],
-    moves: Sequence[bool],
+    moves: tuple[bool, ...],
 ) -> Cotangents:
     """The cotangents after the last step.
 

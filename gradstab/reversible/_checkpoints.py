@@ -28,17 +28,19 @@ class Checkpoints:
     every: int
 
     def record(
-        self, descent: Descent, inputs: Inputs
+        self, descent: Descent, inputs: Inputs, moves: tuple[bool, ...]
     ) -> tuple[Recording, list[Recording]]:
         """Trains, and keeps the states that each stretch starts from.
 
         Args:
             descent: what is descended.
             inputs: of the run.
+            moves: which of the hyperparameters are differentiated: all the same here.
 
         Returns:
             The end of the run, and the stored states.
         """
+        del moves
         return _record(descent, self.every, inputs)
 
     def replay(

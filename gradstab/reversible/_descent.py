@@ -46,9 +46,9 @@ class Descent:
 
         It must come out bit for bit as it did before when time runs backward. So it is
         compiled by itself, as the branch of a condition that always holds, of which the
-        compiler knows nothing: fused with what surrounds it, which differs between the
-        two directions, it would be rounded in two ways. A barrier is not enough, for it
-        is gone by the time that multiplications and additions are contracted.
+        compiler knows nothing. Otherwise what stays the same in all steps would leave
+        the loop, to be rounded as what surrounds it there demands, which is not the
+        same in both directions under `jax.jit`.
 
         Args:
             x: the parameters.
@@ -58,11 +58,9 @@ class Descent:
         Returns:
             The gradient.
         """
-        x = jax.lax.optimization_barrier(x)
-        found = jax.lax.cond(
+        return jax.lax.cond(
             t >= 0, jax.grad(self._value), lambda x, theta, t: x, x, theta, t
         )
-        return jax.lax.optimization_barrier(found)
 
     def products(
         self,

@@ -54,12 +54,10 @@ def not_reproduced() -> RuntimeError:
     """The error for gradients that did not come out as they had before."""
     return RuntimeError(
         "Training did not run backward to its initial parameters: gradients had other "
-        "bits on the way back, as they have when operations are not deterministic or "
-        "are compiled in two ways. No hypergradient can be had this way. Pass "
-        "`checkpoint_every=k`, which stores states instead of reversing steps, or set "
-        "`XLA_FLAGS` before JAX starts: on NVIDIA GPUs to "
-        "`--xla_gpu_deterministic_ops=true`, on CPUs to `--xla_cpu_max_isa=AVX`, which "
-        "has no instruction that rounds a multiplication and an addition at once."
+        "bits on the way back, as they have when operations are not deterministic. No "
+        "hypergradient can be had this way. Pass `checkpoint_every=k`, which stores "
+        "states instead of reversing steps, or, on NVIDIA GPUs, set `XLA_FLAGS` to "
+        "`--xla_gpu_deterministic_ops=true` before JAX starts."
     )
 
 

@@ -62,6 +62,7 @@ class Visit(NamedTuple):
     gradient: list[Array]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 2))
 def start(
     descent: Descent, inputs: Inputs, slots: tuple[int, ...] | None = None
 ) -> Recording:
@@ -95,16 +96,13 @@ def start(
     return Recording(states, tapes, faults)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def run_forward(
-    descent: Descent, inputs: Inputs, slots: tuple[int, ...] | None = None
-) -> Recording:
-    """Takes all steps of a run.
+@functools.partial(jax.jit, static_argnums=0)
+def run_forward(descent: Descent, inputs: Inputs) -> Recording:
+    """Takes all steps of a run that nothing goes back.
 
     Args:
         descent: what is descended.
         inputs: of the run.
-        slots: as for `start`.
 
     Returns:
         The end of the run.
@@ -112,8 +110,7 @@ def run_forward(
     inputs = inputs.as_unknown()
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     steps = jnp.arange(descent.steps, dtype=jnp.int32)
-    begin = start(descent, inputs, slots)
-    return forward(descent, begin, now, inputs.theta, steps)
+    return forward(descent, start(descent, inputs), now, inputs.theta, steps)
 
 
 def forward(
@@ -163,13 +160,37 @@ def advance(
         The run after the step, and what the chain rule needs of it.
     """
     x = descent.to_loss([state.position for state in recording.states])
-    visit = Visit(x, [], [], descent.gradient(x, theta, t))
+    return move(descent, recording, rates, x, descent.gradient(x, theta, t), t)
+
+
+def move(
+    descent: Descent,
+    recording: Recording,
+    rates: Sequence[Rates],
+    x: list[Array],
+    gradients: list[Array],
+    t: Int[Array, ""],
+) -> tuple[Recording, Visit]:
+    """Takes one step, of which the gradient is known.
+
+    Args:
+        descent: what is descended.
+        recording: before the step.
+        rates: of each array of parameters, for this step.
+        x: the parameters as the loss takes them.
+        gradients: there.
+        t: the number of the step.
+
+    Returns:
+        The run after the step, and what the chain rule needs of it.
+    """
+    visit = Visit(x, [], [], gradients)
     states, tapes, is_finite, is_held = [], [], [], []
     for fixed, state, tape, gradient, rate in zip(
         descent.formats,
         recording.states,
         recording.tapes,
-        visit.gradient,
+        gradients,
         rates,
         strict=True,
     ):

@@ -9,18 +9,13 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool
 
-from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive, pull
+from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
-from gradstab.reversible._forward import Recording, Visit, run_forward, start
+from gradstab.reversible._forward import Recording, start
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._momentum_step import (
-    undo_position,
-    undo_velocity,
-    velocity_of,
-)
-from gradstab.reversible._rates import Rates, rates
-from gradstab.reversible._tape import take_back
+from gradstab.reversible._rates import rates
+from gradstab.reversible._walk import walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +31,15 @@ class Reversal:
     slots: tuple[int, ...] | None = None
     least_momentum: float | None = None
 
-    def record(self, descent: Descent, inputs: Inputs) -> tuple[Recording, Recording]:
+    def record(
+        self, descent: Descent, inputs: Inputs, moves: tuple[bool, ...]
+    ) -> tuple[Recording, Recording]:
         """Trains, and keeps no more than the end with its tape.
 
         Args:
             descent: what is descended.
             inputs: of the run.
+            moves: which of the hyperparameters are differentiated.
 
         Returns:
             The end of the run, twice.
@@ -53,7 +51,11 @@ class Reversal:
         slots = self.slots
         if slots is None:
             slots = self._slots(descent, inputs.momenta)
-        end = run_forward(descent, inputs, slots)
+        begin = start(descent, inputs, slots)
+        idle = arrive(
+            descent, [jnp.zeros_like(x) for x in inputs.params], inputs.theta, moves
+        )
+        end = walk(descent, moves, inputs, begin, idle, jnp.asarray(True))[0]
         return end, end
 
     def replay(
@@ -77,7 +79,11 @@ class Reversal:
             Whether the initial state was found again bit for bit, the cotangents there
             and those of all rates.
         """
-        return _replay(descent, moves, inputs, stored, cotangents)
+        late = arrive(descent, cotangents, inputs.theta, moves)
+        found, early, of_rates = walk(
+            descent, moves, inputs, stored, late, jnp.asarray(False)
+        )
+        return _is_start(descent, found, inputs), early, of_rates
 
     def _slots(self, descent: Descent, momenta: Sequence[Array]) -> tuple[int, ...]:
         if not any(isinstance(momentum, Tracer) for momentum in momenta):
@@ -119,105 +125,13 @@ def slots_for(
     return tuple(rounded(int(count)) for count in counts)
 
 
-def run_backward(
-    descent: Descent,
-    recording: Recording,
-    cotangents: Cotangents,
-    rates: Sequence[Rates],
-    theta: list[Array],
-    moves: Sequence[bool],
-) -> tuple[Recording, Cotangents, list[RateCotangents]]:
-    """Takes back all steps of a run.
-
-    Args:
-        descent: what was descended.
-        recording: the end of the run.
-        cotangents: there.
-        rates: of each array of parameters.
-        theta: the hyperparameters.
-        moves: which of them are differentiated.
-
-    Returns:
-        The beginning of the run, the cotangents there, and those of all rates.
-    """
-
-    def body(carry, inputs):
-        recording, cotangents = carry
-        t, now = inputs
-        recording, visit = retreat(descent, recording, now, theta, t)
-        cotangents, of_rates = pull(descent, cotangents, visit, now, theta, moves, t)
-        return (recording, cotangents), of_rates
-
-    steps = jnp.arange(descent.steps, dtype=jnp.int32)
-    (recording, cotangents), of_rates = jax.lax.scan(
-        body, (recording, cotangents), (steps, list(rates)), reverse=True
-    )
-    return recording, cotangents, of_rates
-
-
-def retreat(
-    descent: Descent,
-    recording: Recording,
-    rates: Sequence[Rates],
-    theta: list[Array],
-    t: Array,
-) -> tuple[Recording, Visit]:
-    """Undoes `advance`.
-
-    Args:
-        descent: what was descended.
-        recording: after the step.
-        rates: of each array of parameters, for this step.
-        theta: the hyperparameters.
-        t: the number of the step.
-
-    Returns:
-        The run before the step, and what the chain rule needs of it.
-    """
-    undone, after = [], []
-    for fixed, state, rate in zip(
-        descent.formats, recording.states, rates, strict=True
-    ):
-        state, velocity = undo_position(fixed, state, rate)
-        undone.append(state)
-        after.append(velocity)
-    x = descent.to_loss([state.position for state in undone])
-    visit = Visit(x, [], after, descent.gradient(x, theta, t))
-    states, tapes = [], []
-    for fixed, state, tape, gradient, rate in zip(
-        descent.formats, undone, recording.tapes, visit.gradient, rates, strict=True
-    ):
-        state = undo_velocity(fixed, state, gradient, rate)
-        tape, buffer = take_back(fixed, tape, state.buffer, rate.is_full)
-        visit.before.append(velocity_of(fixed, state, rate))
-        states.append(state._replace(buffer=buffer))
-        tapes.append(tape)
-    return Recording(states, tapes, recording.faults), visit
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> list[Array]:
     idle = [jnp.zeros_like(momentum) for momentum in momenta]
     return [rate.is_full.sum() for rate in rates(formats, idle, momenta)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _replay(
-    descent: Descent,
-    moves: tuple[bool, ...],
-    inputs: Inputs,
-    end: Recording,
-    cotangents: list[Array],
-) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
-    inputs = inputs.as_unknown()
-    now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
-    late = arrive(descent, cotangents, inputs.theta, moves)
-    beginning, early, of_rates = run_backward(
-        descent, end, late, now, inputs.theta, moves
-    )
-    return _is_start(descent, beginning, inputs), early, of_rates
-
-
+@functools.partial(jax.jit, static_argnums=0)
 def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array, ""]:
     """Whether a run backward came to where the run forward had begun, bit for bit."""
     first = start(descent, inputs)

@@ -63,7 +63,7 @@ def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
     inputs = Inputs(*([leaf.value for leaf in leaves] for leaves in inputs))
     _check_rates(descent, inputs)
     inputs = _differentiated_once(inputs)
-    end, stored = way.record(descent, inputs)
+    end, stored = way.record(descent, inputs, moves)
     x, is_sound = trained(descent, end)
     return x, _Residual(inputs, stored, is_sound, moves)
 

@@ -11,8 +11,8 @@ from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
 from gradstab.reversible._forward import start
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._rates import rates
-from gradstab.reversible._reversal import Reversal, run_backward
+from gradstab.reversible._reversal import Reversal
+from gradstab.reversible._walk import walk
 from tests.reversible.problems import hyper, loss, weights
 
 
@@ -34,12 +34,17 @@ def problem(dtype, steps):
     return descent, Inputs(x, [size] * len(x), [momentum] * len(x), theta)
 
 
+def free(inputs):
+    """Which hyperparameters can be differentiated."""
+    return tuple(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in inputs.theta)
+
+
 def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     descent, inputs = problem(dtype, 2000)
-    end, _ = Reversal().record(descent, inputs)
+    moves = free(inputs)
+    end, _ = Reversal().record(descent, inputs, moves)
     assert any(np.any(state.velocity != 0) for state in end.states)
     # As hypergradients do it: a flag tells whether all bits are those of the start.
-    moves = tuple(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in inputs.theta)
     ones = [jnp.ones_like(x) for x in inputs.params]
     is_found, early, _ = Reversal().replay(descent, inputs, end, ones, moves)
     assert is_found
@@ -47,14 +52,8 @@ def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     other = inputs._replace(params=[jnp.nextafter(x, 9) for x in inputs.params])
     assert not Reversal().replay(descent, other, end, ones, moves)[0]
 
-    @jax.jit
-    def back(inputs, end):
-        now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
-        zeros = [jnp.zeros_like(x) for x in inputs.params]
-        late = arrive(descent, zeros, inputs.theta, moves)
-        return run_backward(descent, end, late, now, inputs.theta, moves)[0]
-
-    found = back(inputs, end)
+    late = arrive(descent, ones, inputs.theta, moves)
+    found, *_ = walk(descent, moves, inputs, end, late, jnp.asarray(False))
     first = start(descent, inputs)
     jax.tree.map(np.testing.assert_array_equal, found.states, first.states)
     assert all(int(tape.used) == 0 for tape in found.tapes)
@@ -88,6 +87,54 @@ def test_gradients_are_not_fused_with_what_surrounds_them(loss):
     jax.grad(final)(*drawn(0))
 
 
+def test_both_directions_are_one_program():
+    """Which needs no compiler to round alike twice."""
+    traces = []
+
+    def loss(p, theta, step):
+        traces.append(step)
+        return jnp.sum(theta * p**2)
+
+    def trained(p):
+        return train(loss, p, Schedules(0.1, 0.9), 2.0, 5)
+
+    _, back = jax.vjp(trained, jnp.ones(3))
+    count = len(traces)
+    back(jnp.ones(3))
+    assert len(traces) == count
+
+
+def test_what_is_the_same_in_all_steps_is_rounded_in_each():
+    """What left the loop was fused with constants in one of the two programs."""
+
+    def loss(p, data, step):
+        shares = jax.nn.softmax(data)
+        moved = shares[:256] - jnp.mean(shares[:256] * shares[256:])
+        error = p[:256] * moved * shares[256:] * 2**16 - moved**2 * data[:256]
+        return jnp.mean(error**2) + jnp.sum(shares * p**3)
+
+    @jax.jit
+    def final(p):
+        data = 0.3 * jnp.cos(jnp.arange(512, dtype=jnp.float32))
+        return jnp.sum(train(loss, p, Schedules(0.05, 0.9), data, 60) * data)
+
+    for seed in range(10):
+        p = np.random.default_rng(seed).normal(size=512) / 2
+        assert np.all(np.isfinite(jax.grad(final)(jnp.asarray(p, jnp.float32))))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_runs_so_short_that_compilers_unroll_them(steps):
+    def final(p, data):
+        return jnp.sum(train(sliced, p, Schedules(0.05, 0.9), data, steps) ** 2)
+
+    rng = np.random.default_rng(0)
+    p = jnp.asarray(rng.normal(size=512), jnp.float32)
+    data = jnp.asarray(rng.normal(size=(8, 256)), jnp.float32)
+    assert np.all(np.isfinite(jax.jit(jax.grad(final))(p, data)))
+    assert np.all(np.isfinite(jax.grad(jax.jit(final))(p, data)))
+
+
 def test_reversal_in_floating_point_would_be_lost():
     """Why there are integers: the same steps in float32, undone."""
     x, v, trace = jnp.asarray([1.0, -2.0]), jnp.zeros(2), []
@@ -106,7 +153,8 @@ def test_a_tape_of_a_few_bits(dtype):
     """At most 0.2 bits a parameter and step at momentum 0.9."""
     descent, inputs = problem(dtype, 1000)
     momenta = [jnp.full_like(beta, 0.9) for beta in inputs.momenta]
-    end, _ = Reversal().record(descent, inputs._replace(momenta=momenta))
+    inputs = inputs._replace(momenta=momenta)
+    end, _ = Reversal().record(descent, inputs, free(inputs))
     for tape, x in zip(end.tapes, inputs.params, strict=True):
         assert 8 * tape.slots.nbytes / x.size / 1000 < 0.2
 
@@ -115,7 +163,8 @@ def test_each_array_has_a_tape_of_its_own_length(dtype):
     """A quarter of the bits for the bias alone."""
     descent, inputs = problem(dtype, 1000)
     momenta = [jnp.full(1000, beta, dtype) for beta in (0.5, 0.99)]
-    end, _ = Reversal().record(descent, inputs._replace(momenta=momenta))
+    inputs = inputs._replace(momenta=momenta)
+    end, _ = Reversal().record(descent, inputs, free(inputs))
     bits = [
         8 * t.slots.nbytes / x.size / 1000
         for t, x in zip(end.tapes, inputs.params, strict=True)
