@@ -14,17 +14,19 @@ import gradstab
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "gradstab"
 
+GROUND = {"_checks", "_precision"}
 # Each floor and the floors it may stand on.
 FLOORS = {
     "_checks": set(),
-    "linalg": {"_checks"},
-    "recurrence": {"_checks"},
-    "gradients": {"_checks"},
-    "nn": {"_checks", "linalg", "recurrence", "gradients"},
-    "optim": {"_checks", "linalg"},
-    "reversible": {"_checks"},
-    "diagnostics": {"_checks", "linalg", "recurrence", "nn"},
-    "dynamics": {"_checks", "linalg", "nn"},
+    "_precision": set(),
+    "linalg": GROUND,
+    "recurrence": GROUND,
+    "gradients": GROUND,
+    "nn": {*GROUND, "linalg", "recurrence", "gradients"},
+    "optim": {*GROUND, "linalg"},
+    "reversible": GROUND,
+    "diagnostics": {*GROUND, "linalg", "recurrence", "nn"},
+    "dynamics": {*GROUND, "linalg", "nn"},
 }
 LIGHT = [
     *("matplotlib", "contourpy", "diffrax", "optimistix"),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gradstab._precision import widened
 from gradstab.linalg._largest import largest_modulus
 
 
@@ -64,10 +65,7 @@ def gradient_conflict(
 
 def _normalized(leaves: Sequence[Array]) -> tuple[list[Array], Float[Array, ""]]:
     """Divides arrays by their common norm, if that is not 0; in float32 at least."""
-    wide = [
-        leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
-        for leaf in leaves
-    ]
+    wide = [widened(leaf) for leaf in leaves]
     is_double = any(jnp.finfo(leaf.dtype).bits == 64 for leaf in wide)
     dtype = jnp.float64 if is_double else jnp.float32
     zero = jnp.zeros((), dtype)

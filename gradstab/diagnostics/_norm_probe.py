@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.dtypes import float0
 from jaxtyping import Array, Float, Inexact
 
+from gradstab._precision import widened
+
 T = TypeVar("T")
 
 
@@ -59,8 +61,7 @@ def trailing_norm(x: Inexact[Array, "..."], leading: int) -> Float[Array, "..."]
     Returns:
         The norms, in float32 at least; NaN or infinity where an entry is.
     """
-    if jnp.finfo(x.dtype).bits < 32:
-        x = x.astype(jnp.float32)
+    x = widened(x)
     kept = x.shape[:leading]
     size = jnp.abs(x).reshape(*kept, math.prod(x.shape[leading:]))
     peak = jnp.max(size, axis=-1, keepdims=True, initial=0)

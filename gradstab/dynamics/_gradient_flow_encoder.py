@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from gradstab._checks import check_integer
+from gradstab._precision import widened
 from gradstab.dynamics._descent import Code, Descent, frozen
 from gradstab.dynamics._minimize_distance import MinimizeDistance
 from gradstab.nn._materialize import materialize
@@ -241,5 +242,4 @@ def _batch_of(targets: Any) -> tuple[int, Any]:
 
 def _at_least_single(x: Any) -> Array:
     x = jnp.asarray(x)
-    is_short = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits < 32
-    return x.astype(jnp.float32) if is_short else x
+    return widened(x) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer, check_param_dtype, check_real
+from gradstab._precision import at_least_single
 
 ChannelNormMode = Literal["full", "no_scale", "center", "bias", "identity"]
 
@@ -131,8 +132,7 @@ class ChannelNorm(nnx.Module):
             raise ValueError(f"`inputs` must be of a real dtype, got {inputs.dtype}.")
         if self.bias is None:
             return inputs
-        is_low = jnp.finfo(inputs.dtype).bits < 32
-        dtype = jnp.float32 if is_low else inputs.dtype
+        dtype = at_least_single(inputs.dtype)
         outputs = inputs.astype(dtype)
         positions = tuple(range(-1 - self.spatial_axes, -1))
         if self.mode != "bias":

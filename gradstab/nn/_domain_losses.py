@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gradstab._checks import check_real
+from gradstab._precision import widened
 
 
 def least_squares_domain_loss(
@@ -127,9 +128,7 @@ def _halved_mean(
 ) -> Float[Array, ""]:
     """Averages over each domain apart, and halves the sum."""
     # Counts and sums of many examples leave the range of float16.
-    is_short = jnp.finfo(losses.dtype).bits < 32
-    wide = losses.astype(jnp.float32) if is_short else losses
-    each = jnp.mean(wide.reshape(len(is_target), -1), axis=1)
+    each = jnp.mean(widened(losses).reshape(len(is_target), -1), axis=1)
 
     def mean(is_in: Array) -> Array:
         count = jnp.maximum(jnp.sum(is_in), 1).astype(each.dtype)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Inexact
 
 from gradstab._checks import check_param_dtype, check_shape
+from gradstab._precision import at_least_single
 
 Matrix = Inexact[Array, "*stack rows columns"]
 
@@ -236,8 +237,7 @@ class Parametrization(nnx.Module):
 
     @property
     def _coordinate_dtype(self) -> Any:
-        low = jnp.finfo(self.param_dtype).bits < 32
-        return jnp.dtype(jnp.float32 if low else self.param_dtype)
+        return at_least_single(self.param_dtype)
 
     @property
     def _real_dtype(self) -> Any:

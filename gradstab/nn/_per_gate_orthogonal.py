@@ -6,6 +6,7 @@ from flax.typing import Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_real
+from gradstab._precision import at_least_single
 from gradstab.nn._per_gate import gate_shape
 
 
@@ -41,7 +42,7 @@ def per_gate_orthogonal(gates: int, *, scale: float = 1.0) -> Initializer:
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None) -> Array:
         *stack, rows, columns = gate_shape(shape, gates)
-        wide = jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
+        wide = at_least_single(dtype)
         if 0 in shape:
             return jnp.zeros(shape, dtype)
         draw = jax.nn.initializers.orthogonal(scale)

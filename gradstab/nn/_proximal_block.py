@@ -11,6 +11,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_integer
+from gradstab._precision import at_least_single
 from gradstab.nn._cayley import Cayley
 from gradstab.nn._dft_frame import (
     analyze,
@@ -172,7 +173,7 @@ class ProximalBlock(nnx.Module):
             h(y + Aᵀ(x - A y)), of the dtype of `codes`.
         """
         problem = self._problem(inputs)
-        wide = codes.astype(_working_dtype(inputs.dtype))
+        wide = codes.astype(at_least_single(inputs.dtype))
         return self._advance(problem, wide).astype(codes.dtype)
 
     def objective(self, codes: Code, inputs: Inputs) -> Float[Array, "*batch"]:
@@ -186,7 +187,7 @@ class ProximalBlock(nnx.Module):
             Q(y) of each code, of the dtype of `codes`.
         """
         problem = self._problem(inputs)
-        wide = codes.astype(_working_dtype(inputs.dtype))
+        wide = codes.astype(at_least_single(inputs.dtype))
         residual = problem.target - problem.forward(wide)
         misfit = jnp.sum((residual * residual.conj()).real, axis=-1)
         return (misfit / 2 + self.proximal.penalty(wide)).astype(codes.dtype)
@@ -233,7 +234,7 @@ class ProximalBlock(nnx.Module):
     def _problem(self, inputs: Inputs) -> "_Problem":
         """Reads the inputs and builds A, or what stands for it."""
         _check_inputs(inputs, self.in_features)
-        dtype = _working_dtype(inputs.dtype)
+        dtype = at_least_single(inputs.dtype)
         x = inputs.astype(dtype)
         if self.matrix is not None:
             matrix = self.matrix().astype(dtype)
@@ -296,7 +297,3 @@ def _check_inputs(inputs: Inputs, in_features: int) -> None:
         raise ValueError(
             f"`inputs` must have a real floating-point dtype, got {inputs.dtype.name}."
         )
-
-
-def _working_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype

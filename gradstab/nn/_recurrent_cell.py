@@ -9,6 +9,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array
 
 from gradstab._checks import check_integer, check_param_dtype
+from gradstab._precision import at_least_single
 from gradstab.nn._materialize import materialize
 from gradstab.nn._methods import overrides
 
@@ -169,8 +170,7 @@ class RecurrentCell(nnx.RNNCellBase):
     @property
     def carry_dtype(self) -> Dtype:
         """The dtype of the state: `param_dtype`, but at least float32."""
-        is_low = jnp.finfo(self.param_dtype).bits < 32
-        return jnp.float32 if is_low else self.param_dtype
+        return at_least_single(self.param_dtype)
 
     def flax_twin(self) -> nnx.Module | None:
         """Returns the module of Flax with the same weights and values, if there is one.

@@ -5,6 +5,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_param_dtype, check_real, check_square_shape
+from gradstab._precision import at_least_single
 
 
 def rotation_blocks(
@@ -52,7 +53,7 @@ def drawn_dtype(dtype: Dtype) -> jnp.dtype:
         ValueError: if `dtype` is not real, or double precision while JAX truncates it.
     """
     check_param_dtype(dtype, real=True)
-    return jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
+    return at_least_single(dtype)
 
 
 def check_square_kernel(shape: tuple[int, ...]) -> None:

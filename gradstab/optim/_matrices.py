@@ -9,6 +9,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from gradstab._precision import widened
+
 
 def is_missing(update: Any) -> bool:
     """Tells whether a parameter gets no update."""
@@ -23,9 +25,7 @@ def is_matrix(leaf: Any) -> bool:
 
 def as_matrix(leaf: Array) -> Inexact[Array, "rows columns"]:
     """Views a leaf as the matrix of its last axis against all others, in float32 up."""
-    low = jnp.finfo(leaf.dtype).bits < 32
-    leaf = leaf.astype(jnp.float32) if low else leaf
-    return leaf.reshape(-1, leaf.shape[-1])
+    return widened(leaf).reshape(-1, leaf.shape[-1])
 
 
 def map_matrices(

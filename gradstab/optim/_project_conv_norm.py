@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from gradstab import linalg
 from gradstab._checks import check_integer, check_real
+from gradstab._precision import widened
 from gradstab.optim._matrices import is_matrix, is_missing, require_params
 
 
@@ -100,8 +101,8 @@ def project_conv_norm(
         return scaled, ProjectConvNormState(found)
 
     def scale(change: Array, leaf: Array) -> tuple[Array, Float[Array, ""]]:
-        start = _in_single(leaf)
-        moved = start + _in_single(change).astype(start.dtype)
+        start = widened(leaf)
+        moved = start + widened(change).astype(start.dtype)
         # The bound of finite weights may overflow, and that of this does not. A power
         # of two, and no quotient by the largest, whose reciprocal may underflow.
         is_large = jnp.max(jnp.abs(moved), initial=0) > 2.0**64
@@ -126,10 +127,5 @@ def _is_kernel(leaf: Any) -> bool:
 
 def _no_bound(leaf: Any) -> Float[Array, ""]:
     leaf = jnp.asarray(leaf)
-    dtype = _in_single(leaf).real.dtype if _is_kernel(leaf) else jnp.float32
+    dtype = widened(leaf).real.dtype if _is_kernel(leaf) else jnp.float32
     return jnp.zeros((), dtype)
-
-
-def _in_single(leaf: Array) -> Array:
-    """Casts what has less than single precision."""
-    return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradstab._checks import check_integer, check_real
+from gradstab._precision import widened
 
 NonFinite = Literal["keep", "skip"]
 
@@ -105,7 +106,7 @@ def safe_clip_by_global_norm(
         limit = jnp.maximum(jnp.asarray(max_norm, state.norm.dtype), 0)
         is_finite = functools.reduce(jnp.logical_and, sound, ~jnp.isnan(limit))
         counted = [
-            jnp.where(is_sound, _widened(leaves[i]), 0)
+            jnp.where(is_sound, widened(leaves[i]), 0)
             for i, is_sound in zip(places, sound, strict=True)
         ]
         exponent = _exponent(counted, limit.dtype)
@@ -120,7 +121,7 @@ def safe_clip_by_global_norm(
             is_dropped = stopped | ~is_finite
         for i, is_sound in zip(places, sound, strict=True):
             leaf = leaves[i]
-            shifted = _shifted(_widened(leaf), -exponent)
+            shifted = _shifted(widened(leaf), -exponent)
             clipped = (shifted * factor.astype(shifted.dtype)).astype(leaf.dtype)
             kept = jnp.where(is_over & is_sound, clipped, leaf)
             leaves[i] = jnp.where(is_dropped, jnp.zeros_like(leaf), kept)
@@ -143,10 +144,6 @@ def _is_inexact(leaf: Array) -> bool:
 def _norm_dtype(leaves: Sequence[Array]) -> jnp.dtype:
     bits = [jnp.finfo(leaf.dtype).bits for leaf in leaves if _is_inexact(leaf)]
     return jnp.dtype(jnp.float64 if 64 in bits else jnp.float32)
-
-
-def _widened(leaf: Array) -> Array:
-    return leaf.astype(jnp.float32) if jnp.finfo(leaf.dtype).bits < 32 else leaf
 
 
 def _exponent(leaves: Sequence[Array], dtype: jnp.dtype) -> Int[Array, ""]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from gradstab._precision import widened
 from gradstab.recurrence._blocks import Blocks, block_length
 from gradstab.recurrence._cotangents import (
     add_cotangents,
@@ -116,7 +117,7 @@ def lean_scan(
             )
             return (d_carry, d_params, d_kernels, d_inputs), None
 
-        wide = tuple(_at_least_float32(kernel) for kernel in kernels)
+        wide = tuple(widened(kernel) for kernel in kernels)
         sums = zero_cotangents((carry, params, wide, inputs))
         sums = add_cotangents(sums[0], d_carry), *sums[1:]
         (d_carry, d_params, d_kernels, d_inputs), _ = lax.scan(
@@ -166,10 +167,6 @@ def lean_scan(
 
     run.defvjp(forward, lambda residuals, cotangents: pull(*residuals, cotangents))
     return run(params, step.kernels(params), carry, inputs, mask)
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _contract(states: Array, d_product: Array, dtype: Any) -> Array:

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gradstab._precision import at_least_single
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._forward import Visit
 from gradstab.reversible._rates import Rates
@@ -80,7 +81,7 @@ def arrive(
         position,
         [jnp.zeros_like(x) for x in position],
         # Many small terms are lost in a sum of low precision.
-        [jnp.zeros(x.shape, _wide(x.dtype)) for x in free],
+        [jnp.zeros(x.shape, at_least_single(x.dtype)) for x in free],
     )
 
 
@@ -126,10 +127,6 @@ def pull(
         d - m.astype(d.dtype) for d, m in zip(cotangents.theta, mixed, strict=True)
     ]
     return Cotangents(position, velocity, of_theta), of_rates
-
-
-def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def _inner(a: Array, b: Array) -> Array:
