@@ -81,7 +81,7 @@ def arrive(
         position,
         [jnp.zeros_like(x) for x in position],
         # Many small terms are lost in a sum of low precision.
-        [jnp.zeros(x.shape, at_least_single(x.dtype)) for x in free],
+        [jnp.zeros_like(x, dtype=at_least_single(x.dtype)) for x in free],
     )
 
 
@@ -130,4 +130,5 @@ def pull(
 
 
 def _inner(a: Array, b: Array) -> Array:
-    return jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST)
+    # No contraction, which arrays that are sharded explicitly would refuse.
+    return jnp.sum(a * b)

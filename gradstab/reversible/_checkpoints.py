@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 
 from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive, pull
 from gradstab.reversible._descent import Descent
-from gradstab.reversible._forward import Recording, advance, forward, start
+from gradstab.reversible._forward import Run, advance, forward, start
 from gradstab.reversible._inputs import Inputs
 from gradstab.reversible._rates import Rates, rates
 
@@ -29,7 +29,7 @@ class Checkpoints:
 
     def record(
         self, descent: Descent, inputs: Inputs, moves: tuple[bool, ...]
-    ) -> tuple[Recording, list[Recording]]:
+    ) -> tuple[Run, list[Run]]:
         """Trains, and keeps the states that each stretch starts from.
 
         Args:
@@ -47,7 +47,7 @@ class Checkpoints:
         self,
         descent: Descent,
         inputs: Inputs,
-        stored: list[Recording],
+        stored: list[Run],
         cotangents: list[Array],
         moves: tuple[bool, ...],
     ) -> tuple[Bool[Array, ""], Cotangents, list[RateCotangents]]:
@@ -84,21 +84,19 @@ def _stretches(descent: Descent, every: int, inputs: Inputs) -> Stretches:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _record(
-    descent: Descent, every: int, inputs: Inputs
-) -> tuple[Recording, list[Recording]]:
+def _record(descent: Descent, every: int, inputs: Inputs) -> tuple[Run, list[Run]]:
     inputs = inputs.as_unknown()
-    recording = start(descent, inputs)
+    run = start(descent, inputs)
     stored = []
 
-    def stretch(recording: Recording, part):
+    def stretch(run: Run, part):
         steps, now = part
-        return forward(descent, recording, now, inputs.theta, steps), recording
+        return forward(descent, run, now, inputs.theta, steps), run
 
     for part in _stretches(descent, every, inputs):
-        recording, starts = jax.lax.scan(stretch, recording, part)
+        run, starts = jax.lax.scan(stretch, run, part)
         stored.append(starts)
-    return recording, stored
+    return run, stored
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -107,23 +105,23 @@ def _replay(
     every: int,
     moves: tuple[bool, ...],
     inputs: Inputs,
-    stored: list[Recording],
+    stored: list[Run],
     cotangents: list[Array],
 ) -> tuple[Cotangents, list[RateCotangents]]:
     inputs = inputs.as_unknown()
     theta = inputs.theta
 
-    def repeat(recording: Recording, step):
+    def repeat(run: Run, step):
         t, now = step
-        return advance(descent, recording, now, theta, t)
+        return advance(descent, run, now, theta, t)
 
     def back(cotangents: Cotangents, step):
         (t, now), visit = step
         return pull(descent, cotangents, visit, now, theta, moves, t)
 
     def stretch(cotangents: Cotangents, part):
-        steps, recording = part
-        visits = jax.lax.scan(repeat, recording, steps)[1]
+        steps, run = part
+        visits = jax.lax.scan(repeat, run, steps)[1]
         return jax.lax.scan(back, cotangents, (steps, visits), reverse=True)
 
     now = arrive(descent, cotangents, theta, moves)

@@ -4,17 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 def hoisted(
-    loss: Callable[[Any, Any, Int[Array, ""]], Float[Array, ""]],
-    params: Any,
-    theta: Any,
-) -> tuple[Callable[[Any, Any, Int[Array, ""]], Float[Array, ""]], Any]:
+    loss: Callable[..., Float[Array, ""]], params: Any, theta: Any, *rest: Any
+) -> tuple[Callable[..., Float[Array, ""]], Any]:
     """Makes arguments of traced values that a loss closes over.
 
     Whoever differentiates, maps or compiles what surrounds a training may trace such
@@ -22,9 +19,10 @@ def hoisted(
     zero, or with tracers of a trace that is over.
 
     Args:
-        loss: scalar function of parameters, hyperparameters and the number of the step.
+        loss: scalar function of parameters, hyperparameters and the rest.
         params: the parameters, arrays.
         theta: the hyperparameters, arrays.
+        *rest: arrays, such as the number of a step.
 
     Returns:
         The loss and its hyperparameters, among which those values are now; both as they
@@ -35,17 +33,17 @@ def hoisted(
         # Of another function, the loss itself, an earlier trace may be remembered.
         return loss(*arguments)
 
-    traced = jax.make_jaxpr(fresh)(params, theta, jnp.zeros((), jnp.int32))
+    traced = jax.make_jaxpr(fresh)(params, theta, *rest)
     places = [i for i, x in enumerate(traced.consts) if isinstance(x, Tracer)]
     if not places or len(traced.out_avals) != 1:
         return loss, theta
 
-    def opened(params: Any, theta: Any, step: Int[Array, ""]) -> Float[Array, ""]:
+    def opened(params: Any, theta: Any, *rest: Any) -> Float[Array, ""]:
         hyper, captured = theta
         known = dict(zip(places, captured, strict=True))
         consts = [known.get(i, x) for i, x in enumerate(traced.consts)]
         evaluate = jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, consts))
-        (value,) = evaluate(*jax.tree.leaves((params, hyper, step)))
+        (value,) = evaluate(*jax.tree.leaves((params, hyper, rest)))
         return value
 
     return opened, (theta, [traced.consts[i] for i in places])

@@ -21,6 +21,7 @@ class Descent:
         params: structure of the parameters.
         theta: structure of the hyperparameters.
         names: of the arrays of parameters.
+        theta_names: of the hyperparameters, as messages have them.
         dtypes: of the arrays of parameters, as the loss takes them.
         formats: how they are held in between.
         steps: how many steps there are.
@@ -30,6 +31,7 @@ class Descent:
     params: Any
     theta: Any
     names: tuple[str, ...]
+    theta_names: tuple[str, ...]
     dtypes: tuple[jnp.dtype, ...]
     formats: tuple[FixedPoint, ...]
     steps: int

@@ -1,4 +1,4 @@
-"""Training forward in time, with what is needed to run it backward."""
+"""Training forward in time."""
 
 import functools
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, UInt
 
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._inputs import Inputs
 from gradstab.reversible._momentum_step import Moving, at_rest, step, velocity_of
 from gradstab.reversible._rates import Rates, rates
 from gradstab.reversible._schedules import LEAST_MOMENTUM, MOST_MOMENTUM
-from gradstab.reversible._tape import Tape, blank, make_room
+from gradstab.reversible._tape import make_room
 
 
 class Faults(NamedTuple):
@@ -25,24 +25,24 @@ class Faults(NamedTuple):
         too_large: the first step after which a number could not be held; -1 if an
             initial parameter could not.
         momentum: whether a momentum is out of range.
+        tape: whether there was not enough room to run backward.
     """
 
     not_finite: Int[Array, " arrays"]
     too_large: Int[Array, " arrays"]
     momentum: Bool[Array, " arrays"]
+    tape: Bool[Array, " arrays"]
 
 
-class Recording(NamedTuple):
-    """The end of a run.
+class Run(NamedTuple):
+    """A run at some step.
 
     Attributes:
         states: of the arrays of parameters.
-        tapes: theirs.
-        faults: of the run.
+        faults: of the run so far.
     """
 
     states: list[Moving]
-    tapes: list[Tape]
     faults: Faults
 
 
@@ -62,27 +62,20 @@ class Visit(NamedTuple):
     gradient: list[Array]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def start(
-    descent: Descent, inputs: Inputs, slots: tuple[int, ...] | None = None
-) -> Recording:
+@functools.partial(jax.jit, static_argnums=0)
+def start(descent: Descent, inputs: Inputs) -> Run:
     """A run before its first step.
 
     Args:
         descent: what is descended.
         inputs: of the run.
-        slots: how much room the tape of each array has; None for a run that nothing
-            goes back.
 
     Returns:
         The run.
     """
-    states, tapes, is_held = [], [], []
-    slots = slots or (0,) * len(inputs.params)
-    for fixed, x, room in zip(descent.formats, inputs.params, slots, strict=True):
-        states.append(at_rest(fixed, x))
-        tapes.append(blank(fixed, x.shape, room))
-        is_held.append(jnp.all(fixed.holds(x)))
+    pairs = list(zip(descent.formats, inputs.params, strict=True))
+    states = [at_rest(fixed, x) for fixed, x in pairs]
+    is_held = [jnp.all(fixed.holds(x)) for fixed, x in pairs]
     in_range = [
         jnp.all((beta >= LEAST_MOMENTUM) & (beta <= MOST_MOMENTUM))
         for beta in inputs.momenta
@@ -92,12 +85,13 @@ def start(
         not_finite=never,
         too_large=jnp.where(jnp.stack(is_held), never, -1),
         momentum=~jnp.stack(in_range),
+        tape=jnp.zeros(len(states), bool),
     )
-    return Recording(states, tapes, faults)
+    return Run(states, faults)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def run_forward(descent: Descent, inputs: Inputs) -> Recording:
+def run_forward(descent: Descent, inputs: Inputs) -> Run:
     """Takes all steps of a run that nothing goes back.
 
     Args:
@@ -115,16 +109,16 @@ def run_forward(descent: Descent, inputs: Inputs) -> Recording:
 
 def forward(
     descent: Descent,
-    recording: Recording,
+    run: Run,
     rates: Sequence[Rates],
     theta: list[Array],
     steps: Int[Array, " steps"],
-) -> Recording:
+) -> Run:
     """Takes some steps.
 
     Args:
         descent: what is descended.
-        recording: before these steps.
+        run: before these steps.
         rates: of each array of parameters, for these steps.
         theta: the hyperparameters.
         steps: the numbers of the steps.
@@ -133,25 +127,25 @@ def forward(
         The run after these steps.
     """
 
-    def body(recording: Recording, inputs):
+    def body(run: Run, inputs):
         t, now = inputs
-        return advance(descent, recording, now, theta, t)[0], None
+        return advance(descent, run, now, theta, t)[0], None
 
-    return jax.lax.scan(body, recording, (steps, list(rates)))[0]
+    return jax.lax.scan(body, run, (steps, list(rates)))[0]
 
 
 def advance(
     descent: Descent,
-    recording: Recording,
+    run: Run,
     rates: Sequence[Rates],
     theta: list[Array],
     t: Int[Array, ""],
-) -> tuple[Recording, Visit]:
+) -> tuple[Run, Visit]:
     """Takes one step.
 
     Args:
         descent: what is descended.
-        recording: before the step.
+        run: before the step.
         rates: of each array of parameters, for this step.
         theta: the hyperparameters.
         t: the number of the step.
@@ -159,56 +153,60 @@ def advance(
     Returns:
         The run after the step, and what the chain rule needs of it.
     """
-    x = descent.to_loss([state.position for state in recording.states])
-    return move(descent, recording, rates, x, descent.gradient(x, theta, t), t)
+    x = descent.to_loss([state.position for state in run.states])
+    gradients = descent.gradient(x, theta, t)
+    after, _ = move(descent, run, rates, gradients, t)
+    return after, Visit(
+        position=x,
+        before=velocities(descent, run.states, rates),
+        after=velocities(descent, after.states, rates),
+        gradient=gradients,
+    )
 
 
 def move(
     descent: Descent,
-    recording: Recording,
+    run: Run,
     rates: Sequence[Rates],
-    x: list[Array],
-    gradients: list[Array],
+    gradients: Sequence[Array],
     t: Int[Array, ""],
-) -> tuple[Recording, Visit]:
+) -> tuple[Run, list[UInt[Array, "..."]]]:
     """Takes one step, of which the gradient is known.
 
     Args:
         descent: what is descended.
-        recording: before the step.
+        run: before the step.
         rates: of each array of parameters, for this step.
-        x: the parameters as the loss takes them.
-        gradients: there.
+        gradients: of each.
         t: the number of the step.
 
     Returns:
-        The run after the step, and what the chain rule needs of it.
+        The run after the step, and what left its buffers, for tapes.
     """
-    visit = Visit(x, [], [], gradients)
-    states, tapes, is_finite, is_held = [], [], [], []
-    for fixed, state, tape, gradient, rate in zip(
-        descent.formats,
-        recording.states,
-        recording.tapes,
-        gradients,
-        rates,
-        strict=True,
+    states, lost, is_finite, is_held = [], [], [], []
+    for fixed, state, gradient, rate in zip(
+        descent.formats, run.states, gradients, rates, strict=True
     ):
-        tape, buffer = make_room(fixed, tape, state.buffer, rate.is_full)
+        lowest, buffer = make_room(fixed, state.buffer, rate.is_full)
         moved, held = step(fixed, state._replace(buffer=buffer), gradient, rate)
-        visit.before.append(velocity_of(fixed, state, rate))
-        visit.after.append(velocity_of(fixed, moved, rate))
         states.append(moved)
-        tapes.append(tape)
+        lost.append(lowest)
         is_finite.append(jnp.all(jnp.isfinite(gradient)))
         is_held.append(held)
-    before = recording.faults
-    faults = Faults(
-        _first(before.not_finite, jnp.stack(is_finite), t, descent.steps),
-        _first(before.too_large, jnp.stack(is_held), t, descent.steps),
-        before.momentum,
+    before = run.faults
+    faults = before._replace(
+        not_finite=_first(before.not_finite, jnp.stack(is_finite), t, descent.steps),
+        too_large=_first(before.too_large, jnp.stack(is_held), t, descent.steps),
     )
-    return Recording(states, tapes, faults), visit
+    return Run(states, faults), lost
+
+
+def velocities(
+    descent: Descent, states: Sequence[Moving], rates: Sequence[Rates]
+) -> list[Array]:
+    """The velocities of all arrays of parameters, as floating-point numbers."""
+    each = zip(descent.formats, states, rates, strict=True)
+    return [velocity_of(fixed, state, rate) for fixed, state, rate in each]
 
 
 def _first(first: Array, is_sound: Array, t: Array, never: int) -> Array:

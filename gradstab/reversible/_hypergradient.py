@@ -1,5 +1,6 @@
 """Derivatives of what a training run achieves."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,8 +10,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from gradstab._checks import check_hashable_function, check_real_scalar
-from gradstab.reversible._schedules import Schedules, as_schedules
-from gradstab.reversible._train import Loss, train
+from gradstab.reversible._closed_over import hoisted
+from gradstab.reversible._schedules import Schedules, as_schedules, differentiable
+from gradstab.reversible._train import Loss, as_arrays, train
 
 
 class Hypergradient(NamedTuple):
@@ -74,7 +76,7 @@ def hypergradient(
 
     Args:
         objective: f, a scalar function (params, theta), such as the loss on other data;
-            compiled and kept as `loss` is.
+            compiled and kept, and free to close over traced values, as `loss` is.
         loss: what is trained on, as for `train`.
         params: the initial parameters.
         schedules: step sizes and momenta.
@@ -99,7 +101,8 @@ def hypergradient(
         reversible learning", ICML 2015, arXiv:1502.03492, algorithm 2.
     """
     check_hashable_function("objective", objective)
-    schedules = as_schedules(schedules)
+    schedules = differentiable(as_schedules(schedules))
+    theta = as_arrays(theta)
 
     def achieved(start: Any, schedules: Schedules, theta: Any) -> tuple[Array, Any]:
         trained = train(
@@ -112,7 +115,12 @@ def hypergradient(
             least_momentum=least_momentum,
             checkpoint_every=checkpoint_every,
         )
-        value = _value(objective, trained, theta)
+        judge, state = objective, trained
+        if isinstance(trained, nnx.Module):
+            graph, state = nnx.split(trained)
+            judge = _ModelObjective(objective, graph)
+        judge, hyper = hoisted(judge, state, theta)
+        value = _value(judge, state, hyper)
         check_real_scalar("objective", value)
         return value, _open(trained)[0]
 
@@ -122,9 +130,25 @@ def hypergradient(
     return Hypergradient(value, join(trained), *gradients)
 
 
+@dataclasses.dataclass(frozen=True)
+class _ModelObjective:
+    """An objective that puts a module together before it is called.
+
+    Attributes:
+        objective: scalar function of a module and hyperparameters.
+        graph: the module without its arrays.
+    """
+
+    objective: Callable[[Any, Any], Float[Array, ""]]
+    graph: nnx.GraphDef[Any]
+
+    def __call__(self, state: Any, theta: Any) -> Float[Array, ""]:
+        return self.objective(nnx.merge(self.graph, state, copy=True), theta)
+
+
 # Compiled once for a method too, of which each call has another object.
 @functools.partial(jax.jit, static_argnums=0)
-def _value(objective: Callable[[Any, Any], Array], trained: Any, theta: Any) -> Array:
+def _value(objective: Callable[..., Array], trained: Any, theta: Any) -> Array:
     return objective(trained, theta)
 
 

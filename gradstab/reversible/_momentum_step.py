@@ -37,8 +37,8 @@ def at_rest(fixed: FixedPoint, x: Float[Array, "..."]) -> Moving:
     """Parameters before their first step."""
     return Moving(
         position=fixed.quantize(x),
-        velocity=jnp.zeros(x.shape, fixed.signed),
-        buffer=jnp.zeros(x.shape, fixed.unsigned),
+        velocity=jnp.zeros_like(x, dtype=fixed.signed),
+        buffer=jnp.zeros_like(x, dtype=fixed.unsigned),
     )
 
 
@@ -72,9 +72,7 @@ def step(
     return Moving(position, velocity, buffer), jnp.all(is_held)
 
 
-def undo_position(
-    fixed: FixedPoint, state: Moving, rates: Rates
-) -> tuple[Moving, Float[Array, "..."]]:
+def undo_position(fixed: FixedPoint, state: Moving, rates: Rates) -> Moving:
     """Takes the position back by one step, where the gradient can be found again.
 
     Args:
@@ -83,11 +81,10 @@ def undo_position(
         rates: of this step.
 
     Returns:
-        The state with the position before the step, and the velocity after it.
+        The state with the position before the step.
     """
     moved = _displacement(fixed, state.velocity, rates)
-    position = state.position - fixed.quantize(moved)
-    return state._replace(position=position), velocity_of(fixed, state, rates)
+    return state._replace(position=state.position - fixed.quantize(moved))
 
 
 def undo_velocity(

@@ -1,5 +1,6 @@
 """The rates of every step, as the steps need them."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,6 +62,29 @@ def rates(
             scale = _scale(step_sizes[i], rounded[row])
             found[i] = Rates(step_sizes[i], rounded[row], own, is_full[row], scale)
     return [found[i] for i in range(len(formats))]
+
+
+def most_moves(fixed: FixedPoint, least_momentum: float, steps: int) -> int:
+    """How often bits leave the buffers at most, whatever the momenta are.
+
+    Args:
+        fixed: how numbers are held.
+        least_momentum: below which none is.
+        steps: of the run.
+
+    Returns:
+        The number of steps in which they do.
+    """
+    # In the terms of `_fullness`: after bits have moved, the bound is not below
+    # `emptied`, so that no step multiplies it by more than 2**growth; each move divides
+    # it by 2**quarter, or more.
+    width = jnp.iinfo(fixed.unsigned).bits
+    quarter, d = width // 4, 2.0 ** (width // 2)
+    least = least_momentum - 1 / d  # of the fractions next to momenta
+    emptied = (2.0**width * least - d) / 2**quarter - 1
+    growth = math.log2(1 / least + d / emptied)
+    spread = width - quarter - math.log2(emptied)
+    return 1 + math.ceil((spread + steps * growth) / quarter)
 
 
 def _scale(step_size: Array, momentum: Array) -> Array:

@@ -12,10 +12,11 @@ from jaxtyping import Array, Bool
 from gradstab.reversible._adjoint import Cotangents, RateCotangents, arrive
 from gradstab.reversible._descent import Descent
 from gradstab.reversible._fixed_point import FixedPoint
-from gradstab.reversible._forward import Recording, start
+from gradstab.reversible._forward import Run, start
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._rates import rates
-from gradstab.reversible._walk import walk
+from gradstab.reversible._rates import most_moves, rates
+from gradstab.reversible._tape import blank
+from gradstab.reversible._walk import Recording, walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Reversal:
 
     def record(
         self, descent: Descent, inputs: Inputs, moves: tuple[bool, ...]
-    ) -> tuple[Recording, Recording]:
+    ) -> tuple[Run, Recording]:
         """Trains, and keeps no more than the end with its tape.
 
         Args:
@@ -42,7 +43,7 @@ class Reversal:
             moves: which of the hyperparameters are differentiated.
 
         Returns:
-            The end of the run, twice.
+            The end of the run, without the tape and with it.
 
         Raises:
             ValueError: if a momentum is out of range, or traced without
@@ -51,12 +52,14 @@ class Reversal:
         slots = self.slots
         if slots is None:
             slots = self._slots(descent, inputs.momenta)
-        begin = start(descent, inputs, slots)
+        begin = _departure(descent, slots, inputs)
         idle = arrive(
             descent, [jnp.zeros_like(x) for x in inputs.params], inputs.theta, moves
         )
-        end = walk(descent, moves, inputs, begin, idle, jnp.asarray(True))[0]
-        return end, end
+        end, *_ = walk(descent, moves, inputs, begin, idle, jnp.asarray(True))
+        used = jnp.stack([tape.used for tape in end.tapes])
+        faults = end.run.faults._replace(tape=used > jnp.asarray(slots, jnp.int32))
+        return end.run._replace(faults=faults), end
 
     def replay(
         self,
@@ -91,16 +94,13 @@ class Reversal:
         if self.least_momentum is None:
             raise ValueError(
                 "`least_momentum` is needed where momenta are traced, as under "
-                "`jax.jit`: it says how long the tape may become."
+                "`jax.jit` or `jax.vmap`: it says how long the tape may become. "
+                "Numbers and NumPy arrays stay known there."
             )
-        with jax.ensure_compile_time_eval():
-            constant = [
-                jnp.full(descent.steps, self.least_momentum, fixed.real)
-                for fixed in descent.formats
-            ]
-            needed = slots_for(descent.formats, constant)
-        # Fractions of other denominators may need a little more.
-        return tuple(count + count // 50 + 2 for count in needed)
+        return tuple(
+            most_moves(fixed, self.least_momentum, descent.steps)
+            for fixed in descent.formats
+        )
 
 
 def slots_for(
@@ -125,6 +125,14 @@ def slots_for(
     return tuple(rounded(int(count)) for count in counts)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _departure(descent: Descent, slots: tuple[int, ...], inputs: Inputs) -> Recording:
+    """A run before its first step, with blank tapes."""
+    each = zip(descent.formats, inputs.params, slots, strict=True)
+    tapes = [blank(fixed, x, room) for fixed, x, room in each]
+    return Recording(start(descent, inputs), tapes)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _moves(formats: tuple[FixedPoint, ...], momenta: list[Array]) -> list[Array]:
     idle = [jnp.zeros_like(momentum) for momentum in momenta]
@@ -136,7 +144,7 @@ def _is_start(descent: Descent, found: Recording, inputs: Inputs) -> Bool[Array,
     """Whether a run backward came to where the run forward had begun, bit for bit."""
     first = start(descent, inputs)
     pairs = zip(
-        jax.tree.leaves(found.states), jax.tree.leaves(first.states), strict=True
+        jax.tree.leaves(found.run.states), jax.tree.leaves(first.states), strict=True
     )
     are_equal = [jnp.all(mine == its) for mine, its in pairs]
     are_empty = [tape.used == 0 for tape in found.tapes]

@@ -80,9 +80,10 @@ def _run_backward(
         descent, inputs, residual.stored, cotangents, moves
     )
     leaves, tree = jax.tree.flatten((initial, of_rates))
-    if isinstance(is_found, Tracer):
-        leaves = poisoned(leaves, is_found & residual.is_sound)
-    elif not is_found:
+    is_sound = is_found & residual.is_sound
+    if isinstance(is_sound, Tracer):
+        leaves = poisoned(leaves, is_sound)
+    elif not is_sound:
         raise not_reproduced()
     leaves = _differentiated_once(leaves)
     initial, of_rates = jax.tree.unflatten(tree, leaves)
@@ -106,11 +107,9 @@ run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
 def _refuse_complex(descent: Descent, theta: list[Any]) -> None:
     for i, leaf in enumerate(theta):
         if leaf.perturbed and jnp.iscomplexobj(leaf.value):
-            places = jax.tree.unflatten(descent.theta, range(len(theta)))
-            path, _ = jax.tree_util.tree_leaves_with_path(places)[i]
             raise ValueError(
-                f"`theta{jax.tree_util.keystr(path)}` is complex and cannot be "
-                "differentiated with respect to: pass its real and imaginary parts."
+                f"{descent.theta_names[i]} is complex and cannot be differentiated "
+                "with respect to: pass its real and imaginary parts."
             )
 
 

@@ -52,6 +52,28 @@ def as_schedules(schedules: Any) -> Schedules:
     return Schedules(*schedules)
 
 
+def differentiable(schedules: Schedules) -> Schedules:
+    """Schedules with floating-point leaves.
+
+    Args:
+        schedules: what a user gave.
+
+    Returns:
+        The schedules, integers converted.
+
+    Raises:
+        ValueError: if a leaf is no real number, nor an array of them.
+    """
+
+    def floating(path: Any, leaf: Any) -> Any:
+        kind, *inner = path
+        _check_real(kind.name + jax.tree_util.keystr(tuple(inner)), leaf)
+        is_floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        return leaf if is_floating else jnp.asarray(leaf, jnp.result_type(float))
+
+    return jax.tree_util.tree_map_with_path(floating, schedules)
+
+
 def spread(
     name: str, schedule: Any, params: Any, formats: list[FixedPoint], steps: int
 ) -> list[Array]:
@@ -73,11 +95,7 @@ def spread(
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(schedule):
         where = name + jax.tree_util.keystr(path)
-        if not _is_real(leaf):
-            raise ValueError(
-                f"`{where}` must be a number or an array of real numbers, got "
-                f"{type(leaf).__name__}."
-            )
+        _check_real(where, leaf)
         if jnp.shape(leaf) not in {(), (steps,)}:
             raise ValueError(
                 f"`{where}` must be a number or have shape (steps,) = ({steps},), "
@@ -98,9 +116,13 @@ def spread(
     ]
 
 
-def _is_real(leaf: Any) -> bool:
+def _check_real(where: str, leaf: Any) -> None:
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer)):
+        raise ValueError(
+            f"`{where}` must be a number or an array of real numbers, got "
+            f"{type(leaf).__name__}."
+        )
 
 
 def check_rates(name: str, where: str, values: np.ndarray) -> None:

@@ -95,8 +95,10 @@ def train(
             double precision. With these parameters must stay below 2**7 and 2**11.
             Velocities have as many digits more as the largest α_t / √(1 - β_t) has
             before the point, and must stay below the same limit divided by it.
-        least_momentum: the smallest momentum there can be, needed for the length of the
-            tape where momenta are differentiated under `jax.jit`.
+        least_momentum: the smallest momentum there can be. Needed for the length of the
+            tape if anything is differentiated while momenta are traced: computed or
+            passed under `jax.jit`, or mapped by `jax.vmap`. Below it all that is
+            returned is NaN.
         checkpoint_every: if k, nothing is reversed: the state is stored every k steps,
             and the steps in between are repeated. For devices that do not compute the
             same gradient twice alike. Least memory at about the square root of `steps`.
@@ -131,6 +133,10 @@ def train(
     if checkpoint_every is not None:
         way = Checkpoints(checkpoint_every)
     steps = int(steps)
+    theta = as_arrays(theta)
+    names = jax.tree_util.tree_map_with_path(
+        lambda path, _: f"`theta{jax.tree_util.keystr(path)}`", theta
+    )
     if isinstance(params, nnx.Module):
         graph, state, rest = nnx.split(params, nnx.Param, ...)
         weights = nnx.to_pure_dict(state)
@@ -139,13 +145,15 @@ def train(
             weights,
             schedules,
             (theta, rest),
+            (*jax.tree.leaves(names), *_unnamed("module", jax.tree.leaves(rest))),
             steps,
             fraction_bits,
             way,
         )
         nnx.replace_by_pure_dict(state, trained)
         return nnx.merge(graph, state, rest, copy=True)
-    return _train(loss, params, schedules, theta, steps, fraction_bits, way)
+    names = tuple(jax.tree.leaves(names))
+    return _train(loss, params, schedules, theta, names, steps, fraction_bits, way)
 
 
 def _train(
@@ -153,6 +161,7 @@ def _train(
     params: Any,
     schedules: Schedules,
     theta: Any,
+    theta_names: tuple[str, ...],
     steps: int,
     fraction_bits: int | None,
     way: Reversal | Checkpoints,
@@ -179,14 +188,16 @@ def _train(
         momenta = spread("momentum", schedules.momentum, params, formats, steps)
         if is_known and isinstance(way, Reversal):
             way = dataclasses.replace(way, slots=slots_for(formats, momenta))
-    theta = jax.tree_util.tree_map_with_path(_as_array, theta)
-    loss, theta = hoisted(loss, jax.tree.unflatten(tree, x), theta)
+    step = jnp.zeros((), jnp.int32)
+    loss, theta = hoisted(loss, jax.tree.unflatten(tree, x), theta, step)
     hyper, theta_tree = jax.tree.flatten(theta)
+    more = _unnamed("loss", hyper[len(theta_names) :])
     descent = Descent(
         loss=loss,
         params=tree,
         theta=theta_tree,
         names=names,
+        theta_names=theta_names + more,
         dtypes=tuple(leaf.dtype for leaf in x),
         formats=tuple(formats),
         steps=steps,
@@ -195,14 +206,33 @@ def _train(
     return jax.tree.unflatten(tree, run(descent, way, inputs))
 
 
-def _as_array(path: Any, leaf: Any) -> Array:
-    try:
-        return jnp.asarray(leaf)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`theta{jax.tree_util.keystr(path)}` must be a number or an array, got "
-            f"{type(leaf).__name__}."
-        ) from None
+def as_arrays(theta: Any) -> Any:
+    """Hyperparameters as arrays.
+
+    Args:
+        theta: a tree of what a user gave.
+
+    Returns:
+        The tree of arrays.
+
+    Raises:
+        ValueError: if a leaf is none.
+    """
+
+    def as_array(path: Any, leaf: Any) -> Array:
+        try:
+            return jnp.asarray(leaf)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"`theta{jax.tree_util.keystr(path)}` must be a number or an array, "
+                f"got {type(leaf).__name__}."
+            ) from None
+
+    return jax.tree_util.tree_map_with_path(as_array, theta)
+
+
+def _unnamed(owner: str, leaves: list[Array]) -> tuple[str, ...]:
+    return (f"A value that the {owner} reads",) * len(leaves)
 
 
 def _is_module(node: Any) -> bool:

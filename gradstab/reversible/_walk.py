@@ -7,22 +7,31 @@ the gradient in it once, that is told which way to go.
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, UInt
 
 from gradstab.reversible._adjoint import Cotangents, RateCotangents, pull
 from gradstab.reversible._descent import Descent
-from gradstab.reversible._forward import Recording, Visit, move
+from gradstab.reversible._forward import Run, Visit, move, velocities
 from gradstab.reversible._inputs import Inputs
-from gradstab.reversible._momentum_step import (
-    undo_position,
-    undo_velocity,
-    velocity_of,
-)
+from gradstab.reversible._momentum_step import Moving, undo_position, undo_velocity
 from gradstab.reversible._rates import Rates, rates
-from gradstab.reversible._tape import take_back
+from gradstab.reversible._tape import Tape, latest, take_back, wound
+
+
+class Recording(NamedTuple):
+    """A run with what is needed to take it back.
+
+    Attributes:
+        run: at some step.
+        tapes: of the arrays of parameters.
+    """
+
+    run: Run
+    tapes: list[Tape]
 
 
 def walk(
@@ -63,35 +72,57 @@ def _walk(
     cotangents: Cotangents,
     is_forward: Bool[Array, ""],
 ) -> tuple[Recording, Cotangents, list[RateCotangents]]:
-    # A direction that the compiler knows would leave it with two programs again.
-    is_forward = jax.lax.optimization_barrier(is_forward)
+    # A direction that the compiler knows would leave it with two programs again, and
+    # so would the number of the step where there is one alone.
+    steps = jnp.arange(descent.steps, dtype=jnp.int32)
+    is_forward, steps = jax.lax.optimization_barrier((is_forward, steps))
     inputs = inputs.as_unknown()
     theta = inputs.theta
-    steps = jnp.arange(descent.steps, dtype=jnp.int32)
     order = jnp.where(is_forward, steps, steps[::-1])
 
     def body(carry, step):
-        recording, cotangents = carry
+        (run, tapes), cotangents = carry
         t, now = step
-        here, after = _stand(descent, recording, now, is_forward)
-        x = descent.to_loss([state.position for state in here.states])
+        after = velocities(descent, run.states, now)
+        run = run._replace(states=_stand(descent, run.states, now, is_forward))
+        x = descent.to_loss([state.position for state in run.states])
         gradients = descent.gradient(x, theta, t)
+        slots = [latest(tape, r.is_full) for tape, r in zip(tapes, now, strict=True)]
 
-        def onward(here, cotangents):
-            there, _ = move(descent, here, now, x, gradients, t)
-            idle = [
-                RateCotangents(jnp.zeros_like(r.step_size), jnp.zeros_like(r.momentum))
-                for r in now
-            ]
-            return (there, cotangents), idle
+        def onward(run, slots):
+            del slots
+            return move(descent, run, now, gradients, t)
 
-        def back(here, cotangents):
-            there, before = _take_back(descent, here, now, gradients)
-            visit = Visit(x, before, after, gradients)
-            there_too, of_rates = pull(descent, cotangents, visit, now, theta, moves, t)
-            return (there, there_too), of_rates
+        def back(run, slots):
+            states = _take_back(descent, run.states, slots, now, gradients)
+            return run._replace(states=states), slots
 
-        return jax.lax.cond(is_forward, onward, back, here, cotangents)
+        run, slots = jax.lax.cond(is_forward, onward, back, run, slots)
+        tapes = [
+            wound(tape, slot, r.is_full, is_forward)
+            for tape, slot, r in zip(tapes, slots, now, strict=True)
+        ]
+        visit = Visit(x, velocities(descent, run.states, now), after, gradients)
+
+        def pulled(k, carry):
+            cotangents, _ = carry
+            # Tied to the loop, or what depends on the step alone would be computed
+            # before it, forward too.
+            step, _ = jax.lax.optimization_barrier(((visit, now, theta, t), k))
+            visit_here, rates_here, theta_here, t_here = step
+            return pull(
+                descent, cotangents, visit_here, rates_here, theta_here, moves, t_here
+            )
+
+        idle = [
+            RateCotangents(jnp.zeros_like(r.step_size), jnp.zeros_like(r.momentum))
+            for r in now
+        ]
+        # A condition would copy, forward, what it leaves as it is.
+        cotangents, of_rates = jax.lax.fori_loop(
+            0, jnp.where(is_forward, 0, 1), pulled, (cotangents, idle)
+        )
+        return (Recording(run, tapes), cotangents), of_rates
 
     now = rates(descent.formats, inputs.step_sizes, inputs.momenta)
     now = jax.tree.map(lambda x: x[order], now)
@@ -103,51 +134,43 @@ def _walk(
 
 def _stand(
     descent: Descent,
-    recording: Recording,
+    states: Sequence[Moving],
     rates: Sequence[Rates],
     is_forward: Bool[Array, ""],
-) -> tuple[Recording, list[Array]]:
-    """The run where the gradient is taken, and the velocities if it is taken back."""
-    states, velocities = [], []
-    for fixed, state, rate in zip(
-        descent.formats, recording.states, rates, strict=True
-    ):
-        undone, velocity = undo_position(fixed, state, rate)
+) -> list[Moving]:
+    """The states where the gradient is taken: backward, positions are taken back."""
+    found = []
+    for fixed, state, rate in zip(descent.formats, states, rates, strict=True):
+        undone = undo_position(fixed, state, rate)
         position = jnp.where(is_forward, state.position, undone.position)
-        states.append(state._replace(position=position))
-        velocities.append(velocity)
-    return recording._replace(states=states), velocities
+        found.append(state._replace(position=position))
+    return found
 
 
 def _take_back(
     descent: Descent,
-    recording: Recording,
+    states: Sequence[Moving],
+    slots: Sequence[UInt[Array, "..."]],
     rates: Sequence[Rates],
     gradients: Sequence[Array],
-) -> tuple[Recording, list[Array]]:
-    """Undoes what `move` does after the gradient but for the position.
+) -> list[Moving]:
+    """Undoes what `move` does, but for positions.
 
     Args:
         descent: what was descended.
-        recording: after the step, the positions before it.
+        states: after the step, with positions before it.
+        slots: what had left the buffers.
         rates: of each array of parameters, for this step.
-        gradients: at the positions.
+        gradients: of each.
 
     Returns:
-        The run before the step, and the velocities there.
+        The states before the step.
     """
-    states, tapes, velocities = [], [], []
-    for fixed, state, tape, gradient, rate in zip(
-        descent.formats,
-        recording.states,
-        recording.tapes,
-        gradients,
-        rates,
-        strict=True,
+    found = []
+    for fixed, state, slot, gradient, rate in zip(
+        descent.formats, states, slots, gradients, rates, strict=True
     ):
         state = undo_velocity(fixed, state, gradient, rate)
-        tape, buffer = take_back(fixed, tape, state.buffer, rate.is_full)
-        velocities.append(velocity_of(fixed, state, rate))
-        states.append(state._replace(buffer=buffer))
-        tapes.append(tape)
-    return Recording(states, tapes, recording.faults), velocities
+        buffer = take_back(fixed, state.buffer, slot, rate.is_full)
+        found.append(state._replace(buffer=buffer))
+    return found

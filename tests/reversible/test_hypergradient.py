@@ -244,7 +244,87 @@ def test_methods_are_compiled_once():
     counted, rates = Counted(), Schedules(0.1, 0.9)
     for start in (1.0, 2.0, 3.0):
         hypergradient(counted.error, bowl, jnp.full(2, start), rates, 1.0, 2)
-    assert counted.traces == 1
+    # Each call looks for traced values; one compiles.
+    assert counted.traces == 4
+
+
+class Weighted:
+    """An objective that reads what somebody else writes."""
+
+    weight = 1.0
+
+    def objective(self, x, theta):
+        return self.weight * jnp.sum(x**2)
+
+
+def test_an_objective_may_close_over_what_is_traced():
+    weighted, rates = Weighted(), Schedules(0.1, 0.9)
+
+    def final(weight):
+        weighted.weight = weight
+        return hypergradient(
+            weighted.objective, bowl, jnp.ones(2), rates, 1.0, 3, least_momentum=0.9
+        ).value
+
+    expected = final(1.0)
+    assert expected > 0
+    for weight in (2.0, 3.0):
+        np.testing.assert_allclose(jax.jit(final)(weight), weight * expected, rtol=1e-5)
+
+
+def test_a_module_need_not_be_a_tree():
+    class Plain(nnx.Module, pytree=False):
+        def __init__(self):
+            self.x = nnx.Param(jnp.ones(2))
+
+    def loss(model, theta, step):
+        return bowl(model.x[...], theta, step)
+
+    found = hypergradient(
+        lambda model, theta: loss(model, theta, 0),
+        loss,
+        Plain(),
+        Schedules(0.1, 0.9),
+        1.0,
+        3,
+    )
+    expected = hypergradient(
+        lambda x, theta: bowl(x, theta, 0),
+        bowl,
+        jnp.ones(2),
+        Schedules(0.1, 0.9),
+        1.0,
+        3,
+    )
+    np.testing.assert_allclose(found.params["x"][...], expected.params, rtol=1e-6)
+
+
+def test_a_step_size_may_be_an_integer():
+    def slope(size):
+        found = hypergradient(
+            lambda x, _: jnp.sum(x**2),
+            bowl,
+            jnp.ones(2),
+            Schedules(size, 0.9),
+            1.0,
+            3,
+        )
+        return found.schedules.step_size
+
+    assert slope(1) == slope(1.0) != 0
+
+
+@pytest.mark.parametrize(
+    ("rates", "theta", "message"),
+    [
+        (Schedules("a", 0.9), 1.0, "`step_size` must be a number or an array of real"),
+        (Schedules(0.1, {"x": "a"}), 1.0, r"`momentum\['x'\]` must be a number or"),
+        (Schedules(0.1, 0.9), {"a": "b"}, r"`theta\['a'\]` must be a number or an"),
+    ],
+)
+def test_names_what_is_no_number(rates, theta, message):
+    with pytest.raises(ValueError, match=message):
+        hypergradient(lambda x, _: jnp.sum(x), bowl, jnp.ones(2), rates, theta, 2)
 
 
 def test_an_objective_is_one_number():

@@ -9,6 +9,7 @@ from gradstab.reversible._momentum_step import (
     step,
     undo_position,
     undo_velocity,
+    velocity_of,
 )
 from gradstab.reversible._rates import Rates
 
@@ -43,8 +44,10 @@ def test_moves_as_the_equations_say_and_back_bit_for_bit():
         np.testing.assert_allclose(FIXED.to_float(state.position), position, atol=atol)
     for before, g, now in reversed(passed):
         after = state.velocity
-        state, velocity = undo_position(FIXED, state, now)
-        np.testing.assert_array_equal(velocity, FIXED.to_float(after))
+        state = undo_position(FIXED, state, now)
+        np.testing.assert_array_equal(
+            velocity_of(FIXED, state, now), FIXED.to_float(after)
+        )
         state = undo_velocity(FIXED, state, g, now)
         jax.tree.map(np.testing.assert_array_equal, state, before)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradstab.reversible._fixed_point import FixedPoint
-from gradstab.reversible._rates import rates
+from gradstab.reversible._rates import most_moves, rates
 
 NARROW, WIDE = FixedPoint(False, 24), FixedPoint(True, 52)
 
@@ -50,6 +50,34 @@ def test_the_tape_takes_what_products_forget(fixed, beta, limit):
         assert taped / steps <= limit
         # What was forgotten is on the tape or in the buffer.
         assert taped + width > -steps * np.log2(beta) - width // 4
+
+
+@pytest.mark.parametrize("least", [2**-7, 0.1, 0.5, 0.9, 0.99, 0.999, 1 - 2**-16])
+@pytest.mark.parametrize("fixed", [NARROW, WIDE], ids=["32", "64"])
+def test_there_is_room_for_all_momenta_above_the_least(fixed, least):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(fixed.wide):
+        for steps, above in [(2000, 1e-3), (2000, 0.0), (9000, 1e-5), (300, 0.3)]:
+            most = min(least + above, 1 - 2**-16)
+            momentum = jnp.asarray(rng.uniform(least, most, steps), fixed.real)
+            moves = int(of(fixed, momentum).is_full.sum())
+            assert moves <= most_moves(fixed, least, steps)
+
+
+def test_room_is_what_products_forget_and_little_more():
+    """log2(1 / 0.9) = 0.152 bits a step."""
+    for fixed, quarter in [(NARROW, 8), (WIDE, 16)]:
+        assert most_moves(fixed, 0.9, 10_000) * quarter < 0.16 * 10_000
+
+
+@pytest.mark.parametrize(
+    ("momentum", "least", "steps"),
+    [(0.9900077146293834, 0.99, 18931), (0.9950027653700477, 0.995, 28694)],
+)
+def test_there_is_room_for_fractions_of_large_denominators(momentum, least, steps):
+    """They need 35 and 41 slots, where 0.99 and 0.995 need 34 and 26 at most."""
+    moves = of(NARROW, jnp.full(steps, momentum, jnp.float32)).is_full.sum()
+    assert moves <= most_moves(NARROW, least, steps)
 
 
 def test_arrays_of_both_precisions():

@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ def problem(dtype, steps):
         params=tree,
         theta=theta_tree,
         names=("",) * len(x),
+        theta_names=("",) * len(theta),
         dtypes=(jnp.dtype(dtype),) * len(x),
         formats=(FixedPoint(wide, 52 if wide else 24),) * len(x),
         steps=steps,
@@ -42,8 +44,8 @@ def free(inputs):
 def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     descent, inputs = problem(dtype, 2000)
     moves = free(inputs)
-    end, _ = Reversal().record(descent, inputs, moves)
-    assert any(np.any(state.velocity != 0) for state in end.states)
+    _, end = Reversal().record(descent, inputs, moves)
+    assert any(np.any(state.velocity != 0) for state in end.run.states)
     # As hypergradients do it: a flag tells whether all bits are those of the start.
     ones = [jnp.ones_like(x) for x in inputs.params]
     is_found, early, _ = Reversal().replay(descent, inputs, end, ones, moves)
@@ -55,7 +57,7 @@ def test_2000_steps_on_minibatches_are_undone_bit_for_bit(dtype):
     late = arrive(descent, ones, inputs.theta, moves)
     found, *_ = walk(descent, moves, inputs, end, late, jnp.asarray(False))
     first = start(descent, inputs)
-    jax.tree.map(np.testing.assert_array_equal, found.states, first.states)
+    jax.tree.map(np.testing.assert_array_equal, found.run.states, first.states)
     assert all(int(tape.used) == 0 for tape in found.tapes)
 
 
@@ -149,12 +151,30 @@ def test_reversal_in_floating_point_would_be_lost():
     assert not np.all(np.abs(x - trace[0]) < 1)
 
 
+def test_the_tape_is_there_once():
+    """What a condition in the loop leaves as it is would be copied at each step."""
+    size, steps = 10_000, 2000
+
+    def final(x):
+        return jnp.sum(train(quartic, x, Schedules(0.01, 0.5), None, steps))
+
+    compiled = jax.jit(jax.grad(final)).lower(jnp.ones(size)).compile()
+    memory: Any = compiled.memory_analysis()
+    tape = size * steps // 8  # a bit each
+    copies = 12 * size * 4
+    assert tape < memory.temp_size_in_bytes < 1.3 * tape + copies
+
+
+def quartic(x, theta, step):
+    return jnp.sum(x**4) / 4
+
+
 def test_a_tape_of_a_few_bits(dtype):
     """At most 0.2 bits a parameter and step at momentum 0.9."""
     descent, inputs = problem(dtype, 1000)
     momenta = [jnp.full_like(beta, 0.9) for beta in inputs.momenta]
     inputs = inputs._replace(momenta=momenta)
-    end, _ = Reversal().record(descent, inputs, free(inputs))
+    _, end = Reversal().record(descent, inputs, free(inputs))
     for tape, x in zip(end.tapes, inputs.params, strict=True):
         assert 8 * tape.slots.nbytes / x.size / 1000 < 0.2
 
@@ -164,7 +184,7 @@ def test_each_array_has_a_tape_of_its_own_length(dtype):
     descent, inputs = problem(dtype, 1000)
     momenta = [jnp.full(1000, beta, dtype) for beta in (0.5, 0.99)]
     inputs = inputs._replace(momenta=momenta)
-    end, _ = Reversal().record(descent, inputs, free(inputs))
+    _, end = Reversal().record(descent, inputs, free(inputs))
     bits = [
         8 * t.slots.nbytes / x.size / 1000
         for t, x in zip(end.tapes, inputs.params, strict=True)

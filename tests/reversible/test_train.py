@@ -215,6 +215,41 @@ def test_many_runs_at_once():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("every", [None, 5])
+def test_of_many_runs_those_that_fail_are_nan(every):
+    def final(x):
+        return jnp.sum(train(bowl, x, RATES, 1.0, 30, checkpoint_every=every) ** 2)
+
+    starts = jnp.stack([START, 200 * START])
+    for slope in (jax.vmap(jax.grad(final)), jax.jit(jax.vmap(jax.grad(final)))):
+        found = slope(starts)
+        np.testing.assert_allclose(found[0], jax.grad(final)(START), rtol=1e-6)
+        assert np.all(np.isnan(found[1]))
+
+
+@pytest.mark.parametrize("every", [None, 5])
+def test_sharding_may_be_explicit(every):
+    mesh = jax.make_mesh((1,), ("a",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def loss(x, theta, step):
+        return jnp.sum((x - theta) ** 2)
+
+    def final(x, theta):
+        rates = Schedules(0.1, 0.5)
+        return jnp.sum(train(loss, x, rates, theta, 30, checkpoint_every=every) ** 2)
+
+    def slopes(x):
+        gradient = jax.grad(final, argnums=(0, 1))
+        return gradient(x, 2 + x), jax.jit(gradient)(x, 2 + x)
+
+    expected = slopes(START)
+    with jax.set_mesh(mesh):
+        found = slopes(jax.device_put(START, jax.P("a")))
+        assert jax.typeof(found[0][0]).sharding.spec == jax.P("a")
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-5)
+
+
 def test_has_no_second_derivative():
     def final(x):
         return jnp.sum(train(bowl, x, RATES, 1.0, 3) ** 2)
@@ -250,6 +285,32 @@ def test_a_complex_hyperparameter_has_no_derivative():
     assert np.isfinite(final(1j))
     with pytest.raises(ValueError, match=r"`theta\['phase'\]` is complex"):
         jax.grad(lambda angle: final(jnp.exp(1j * angle)))(0.5)
+
+    def closed_over(phase):
+        def loss(x, theta, step):
+            return turned(x, {"phase": phase}, step)
+
+        return jnp.sum(train(loss, START, RATES, {"idle": 0.0}, 3))
+
+    with pytest.raises(ValueError, match="A value that the loss reads is complex"):
+        jax.grad(lambda angle: closed_over(jnp.exp(1j * angle)))(0.5)
+
+
+def test_theta_is_named_as_its_caller_does():
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+
+    def loss(model, theta, step):
+        return jnp.sum(model(jnp.ones((1, 2)))) * jnp.real(theta["phase"])
+
+    with pytest.raises(ValueError, match=r"`theta\['phase'\]` must be a number"):
+        train(loss, model, RATES, {"phase": "b"}, 3)
+
+    def final(angle):
+        theta = {"phase": jnp.exp(1j * angle)}
+        return jnp.sum(train(loss, model, RATES, theta, 3).kernel[...])
+
+    with pytest.raises(ValueError, match=r"`theta\['phase'\]` is complex"):
+        jax.grad(final)(0.5)
 
 
 class Weighted:
