@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, UInt
+from jaxtyping import Array, Bool, Int, UInt
 
 from gradstab.reversible._adjoint import Cotangents, RateCotangents, pull
 from gradstab.reversible._descent import Descent
@@ -104,23 +104,8 @@ def _walk(
         ]
         visit = Visit(x, velocities(descent, run.states, now), after, gradients)
 
-        def pulled(k, carry):
-            cotangents, _ = carry
-            # Tied to the loop, or what depends on the step alone would be computed
-            # before it, forward too.
-            step, _ = jax.lax.optimization_barrier(((visit, now, theta, t), k))
-            visit_here, rates_here, theta_here, t_here = step
-            return pull(
-                descent, cotangents, visit_here, rates_here, theta_here, moves, t_here
-            )
-
-        idle = [
-            RateCotangents(jnp.zeros_like(r.step_size), jnp.zeros_like(r.momentum))
-            for r in now
-        ]
-        # A condition would copy, forward, what it leaves as it is.
-        cotangents, of_rates = jax.lax.fori_loop(
-            0, jnp.where(is_forward, 0, 1), pulled, (cotangents, idle)
+        cotangents, of_rates = _pull_backward(
+            descent, is_forward, cotangents, (visit, now, theta, t), moves
         )
         return (Recording(run, tapes), cotangents), of_rates
 
@@ -145,6 +130,41 @@ def _stand(
         position = jnp.where(is_forward, state.position, undone.position)
         found.append(state._replace(position=position))
     return found
+
+
+def _pull_backward(
+    descent: Descent,
+    is_forward: Bool[Array, ""],
+    cotangents: Cotangents,
+    step: tuple[Visit, list[Rates], list[Array], Int[Array, ""]],
+    moves: tuple[bool, ...],
+) -> tuple[Cotangents, list[RateCotangents]]:
+    """Takes cotangents back by one step if time runs backward.
+
+    Args:
+        descent: what was descended.
+        is_forward: the direction of time.
+        cotangents: after the step.
+        step: what is known of it, its rates, the hyperparameters and its number.
+        moves: which of the hyperparameters are differentiated.
+
+    Returns:
+        The cotangents before the step, and those of its rates, 0 if time runs forward.
+    """
+
+    def once(trip, carry):
+        # Tied to the trip, or what depends on the step alone would be computed before
+        # the loop, forward too.
+        (visit, now, theta, t), _ = jax.lax.optimization_barrier((step, trip))
+        return pull(descent, carry[0], visit, now, theta, moves, t)
+
+    idle = [
+        RateCotangents(jnp.zeros_like(rate.step_size), jnp.zeros_like(rate.momentum))
+        for rate in step[1]
+    ]
+    # A condition would copy, forward, what it leaves as it is.
+    trips = jnp.where(is_forward, 0, 1)
+    return jax.lax.fori_loop(0, trips, once, (cotangents, idle))
 
 
 def _take_back(
