@@ -12,9 +12,10 @@ parameters and another order of the images; what is learned is judged on eight m
 best constant rates of 2,048 trainings (0.39 and 0.789) come to a median loss of 0.126
 nats and an accuracy of 0.933 on other digits; schedules learned from 200 trainings,
 there and back, to 0.065 and 0.066, 0.957 and 0.962. Steps fall from the 60th on, those
-of the last three to a quarter of the middle in the first layer and to 0.43 in the last, where they are largest throughout; momenta fall at the end too. On MNIST, 2,000
-images read once, constant rates come to 0.43 and 0.86, schedules to 0.36, 0.35 and
-0.89, and all layers are annealed to less than a third.
+of the last three to a quarter of the middle in the first layer and to 0.43 in the last,
+where they are largest throughout; momenta fall at the end too. On MNIST, 2,000 images
+read once, constant rates come to 0.43 and 0.86, schedules to 0.36, 0.35 and 0.89, and
+all layers are annealed to less than a third.
 
 Learned from a single start and order (an earlier form of this experiment) the loss
 there falls further, from 0.072 to 0.014, but from another start it was 0.22, worse than
