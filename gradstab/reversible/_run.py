@@ -63,7 +63,8 @@ def _run_forward(descent: Descent, way: Reversal | Checkpoints, inputs: Any):
     inputs = Inputs(*([leaf.value for leaf in leaves] for leaves in inputs))
     _check_rates(descent, inputs)
     inputs = _differentiated_once(inputs)
-    end, stored = way.record(descent, inputs, moves)
+    with _mesh():
+        end, stored = way.record(descent, inputs, moves)
     x, is_sound = trained(descent, end)
     return x, _Residual(inputs, stored, is_sound, moves)
 
@@ -76,9 +77,10 @@ def _run_backward(
         jnp.zeros_like(x) if isinstance(dx, SymbolicZero) else dx
         for dx, x in zip(cotangents, inputs.params, strict=True)
     ]
-    is_found, initial, of_rates = way.replay(
-        descent, inputs, residual.stored, cotangents, moves
-    )
+    with _mesh():
+        is_found, initial, of_rates = way.replay(
+            descent, inputs, residual.stored, cotangents, moves
+        )
     leaves, tree = jax.tree.flatten((initial, of_rates))
     is_sound = is_found & residual.is_sound
     if isinstance(is_sound, Tracer):
@@ -102,6 +104,12 @@ def _run_backward(
 
 
 run.defvjp(_run_forward, _run_backward, symbolic_zeros=True)
+
+
+def _mesh() -> Any:
+    """The mesh that is in place, the same in both directions of time."""
+    # JAX 0.10 transposes under a mesh of no axes, and would compile anew for it.
+    return jax.sharding.use_abstract_mesh(jax.sharding.get_abstract_mesh())
 
 
 def _refuse_complex(descent: Descent, theta: list[Any]) -> None:

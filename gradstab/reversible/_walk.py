@@ -34,6 +34,7 @@ class Recording(NamedTuple):
     tapes: list[Tape]
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def walk(
     descent: Descent,
     moves: tuple[bool, ...],
@@ -58,20 +59,6 @@ def walk(
     Returns:
         The run at its other end, the cotangents there, and backward those of all rates.
     """
-    # JAX 0.10 transposes under an explicit mesh of no axes, and compiles anew for it.
-    with jax.sharding.use_abstract_mesh(jax.sharding.get_abstract_mesh()):
-        return _walk(descent, moves, inputs, recording, cotangents, is_forward)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _walk(
-    descent: Descent,
-    moves: tuple[bool, ...],
-    inputs: Inputs,
-    recording: Recording,
-    cotangents: Cotangents,
-    is_forward: Bool[Array, ""],
-) -> tuple[Recording, Cotangents, list[RateCotangents]]:
     # A direction that the compiler knows would leave it with two programs again, and
     # so would the number of the step where there is one alone.
     steps = jnp.arange(descent.steps, dtype=jnp.int32)
