@@ -1,6 +1,7 @@
 """The gradient flow and its accelerated kin, by an adaptive solver."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from gradstab.dynamics._descent import (
     plain_numbers,
 )
 from gradstab.dynamics._extras import extra
+
+Slope = Callable[[Code], Code]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,18 @@ class _Flow(Descent):
         check_integer("max_steps", self.max_steps, 1)
         extra("diffrax")
 
+    def __call__(self, objective: Objective, start: Code) -> Descended:
+        """Descends.
+
+        Args:
+            objective: ℓ, a pure function.
+            start: z(0).
+
+        Returns:
+            z(τ), and how many steps it took.
+        """
+        return self._follow(jax.grad(objective), start)
+
     def differentiable(self, objective: Objective, start: Code) -> Descended:
         """Descends; the code has a derivative in all that `objective` closes over.
 
@@ -48,6 +63,10 @@ class _Flow(Descent):
             reverse mode alone.
         """
         return self(objective, start)
+
+    def _follow(self, slope: Slope, start: Code) -> Descended:
+        """Solves the equation, given the gradient of the objective."""
+        raise NotImplementedError
 
     def _integrate(self, field: Any, start: Any, dtype: Any) -> tuple[Any, Descended]:
         """Solves dy/dt = field(t, y) for a tree of arrays of one dtype."""
@@ -107,17 +126,7 @@ class GradientFlow(_Flow):
         solves it.
     """
 
-    def __call__(self, objective: Objective, start: Code) -> Descended:
-        """Descends.
-
-        Args:
-            objective: ℓ, a pure function.
-            start: z(0).
-
-        Returns:
-            z(τ), and how many steps it took.
-        """
-        slope = jax.grad(objective)
+    def _follow(self, slope: Slope, start: Code) -> Descended:
         return self._integrate(
             lambda _, code: -self.rate * slope(code), start, start.dtype
         )[1]
@@ -152,18 +161,7 @@ class NesterovFlow(_Flow):
         is 1; Flouris, Volokitin, Bredell & Konukoglu, 2021, arXiv:2105.05031.
     """
 
-    def __call__(self, objective: Objective, start: Code) -> Descended:
-        """Descends.
-
-        Args:
-            objective: ℓ, a pure function.
-            start: z(0).
-
-        Returns:
-            z(τ), and how many steps it took.
-        """
-        slope = jax.grad(objective)
-
+    def _follow(self, slope: Slope, start: Code) -> Descended:
         def field(time: Float[Array, ""], state: tuple[Code, Code]) -> tuple:
             code, speed = state
             pull = -self.rate * slope(code)

@@ -1,5 +1,7 @@
 """Models that several tests of diagnostics share."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -24,26 +26,26 @@ def mean_square(model, batch):
     return jnp.mean(model(batch) ** 2)
 
 
-def cells(size):
-    """Makes cells of every kind, in the widest precision."""
+CELLS = {
+    "flax_elman": nnx.SimpleCell,
+    "flax_gru": nnx.GRUCell,
+    "flax_lstm": nnx.LSTMCell,
+    "flax_fused_lstm": nnx.OptimizedLSTMCell,
+    "orthogonal": gs.nn.OrthogonalCell,
+    "modrelu": functools.partial(gs.nn.OrthogonalCell, activation_fn=gs.nn.modrelu),
+    "gru": gs.nn.GRUCell,
+    "early_gru": functools.partial(gs.nn.GRUCell, reset_after=False),
+    "lstm": gs.nn.LSTMCell,
+    "nc_gru": gs.nn.NCGRUCell,
+    "sbo_rnn": gs.nn.SBORNNCell,
+}
+
+
+def make_cell(name, size):
+    """Makes one of the cells above, in the widest precision."""
     dtype = jnp.zeros(()).dtype
-
-    def make(kind, **options):
-        return kind(2, size, param_dtype=dtype, rngs=nnx.Rngs(0), **options)
-
-    return {
-        "flax_elman": make(nnx.SimpleCell, dtype=dtype),
-        "flax_gru": make(nnx.GRUCell),
-        "flax_lstm": make(nnx.LSTMCell),
-        "flax_fused_lstm": make(nnx.OptimizedLSTMCell),
-        "orthogonal": make(gs.nn.OrthogonalCell),
-        "modrelu": make(gs.nn.OrthogonalCell, activation_fn=gs.nn.modrelu),
-        "gru": make(gs.nn.GRUCell),
-        "early_gru": make(gs.nn.GRUCell, reset_after=False),
-        "lstm": make(gs.nn.LSTMCell),
-        "nc_gru": make(gs.nn.NCGRUCell),
-        "sbo_rnn": make(gs.nn.SBORNNCell),
-    }
+    options = {"dtype": dtype} if name == "flax_elman" else {}
+    return CELLS[name](2, size, param_dtype=dtype, rngs=nnx.Rngs(0), **options)
 
 
 def inputs(steps, batch=3, features=2):

@@ -12,7 +12,7 @@ from flax import nnx
 
 import gradstab as gs
 from gradstab.diagnostics import Report, Verdict, diagnose
-from tests.diagnostics.models import Reader, cells, inputs, mean_square
+from tests.diagnostics.models import CELLS, Reader, inputs, make_cell, mean_square
 from tests.helpers import random_matrix
 
 QUICK: dict[str, Any] = {"exponents": 2, "jacobians": 2, "probes": 4}
@@ -66,10 +66,11 @@ def test_a_scaled_one_has_the_logarithm_of_its_scale(scale):
     assert report.verdict == {0.9: "vanishing", 1.1: "exploding"}[scale]
 
 
-@pytest.mark.parametrize("name", list(cells(2)))
+@pytest.mark.parametrize("name", list(CELLS))
 def test_runs_on_every_cell(name):
-    layer = gs.nn.RNN if isinstance(cells(3)[name], gs.nn.RecurrentCell) else nnx.RNN
-    model = Reader(layer(cells(3)[name]), 3)
+    cell = make_cell(name, 3)
+    layer = gs.nn.RNN if isinstance(cell, gs.nn.RecurrentCell) else nnx.RNN
+    model = Reader(layer(cell), 3)
     numbers = diagnose(model, inputs(8), mean_square, **QUICK).to_dict()
     assert all(isinstance(value, float) for value in numbers.values())
     assert np.isfinite(numbers["recurrence/rnn/gradient_slope"])

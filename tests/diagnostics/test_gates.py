@@ -10,7 +10,7 @@ import gradstab as gs
 from gradstab.diagnostics import diagnose
 from gradstab.diagnostics._gates import gating
 from gradstab.diagnostics._recurrence import recurrence_of
-from tests.diagnostics.models import cells, inputs, mean_square
+from tests.diagnostics.models import inputs, make_cell, mean_square
 
 SIZE, STEPS = 4, 20
 OPEN = 1 / (1 + np.exp(-3.0))
@@ -59,11 +59,11 @@ def set_gate(cell, gate, value):
 @pytest.mark.parametrize("name", KEEPING)
 def test_each_gate_is_told_from_the_others(name):
     keeps = KEEPING[name]
-    known = gating(cells(SIZE)[name])
+    known = gating(make_cell(name, SIZE))
     assert known is not None
     assert known.keeps == keeps
     for gate in known.names:
-        cell = cells(SIZE)[name]
+        cell = make_cell(name, SIZE)
         set_gate(cell, gate, 3.0)
         layer = gs.nn.RNN if isinstance(cell, gs.nn.GatedCell) else nnx.RNN
         one = recurrence_of(layer(cell), inputs(1))
@@ -77,7 +77,7 @@ def test_each_gate_is_told_from_the_others(name):
 
 
 def test_a_report_has_shares_and_times():
-    cell = cells(SIZE)["flax_gru"]
+    cell = make_cell("flax_gru", SIZE)
     set_gate(cell, "update", 3.0)
     model = nnx.RNN(cell)
     report = diagnose(model, inputs(STEPS), mean_square, exponents=1, jacobians=1)
@@ -92,7 +92,7 @@ def test_a_report_has_shares_and_times():
 
 
 def test_a_gate_that_is_never_closed_never_forgets():
-    cell = cells(SIZE)["lstm"]
+    cell = make_cell("lstm", SIZE)
     set_gate(cell, "forget", 200.0)
     model = gs.nn.RNN(cell)
     report = diagnose(model, inputs(STEPS), mean_square, exponents=1, jacobians=0)

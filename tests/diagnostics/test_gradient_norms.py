@@ -9,10 +9,10 @@ from jax.flatten_util import ravel_pytree
 
 import gradstab as gs
 from gradstab.diagnostics import gradient_norms
-from tests.diagnostics.models import Reader, cells, inputs, mean_square
+from tests.diagnostics.models import CELLS, Reader, inputs, make_cell, mean_square
 
 STEPS, SIZE, STEP = 4, 3, 1e-6
-NAMES = list(cells(2))
+NAMES = list(CELLS)
 
 
 def loss_from(model, batch, start, carry):
@@ -54,7 +54,7 @@ def central_differences(model, batch):
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_central_differences(name, layer):
     with jax.enable_x64(True):
-        model = Reader(layer(cells(SIZE)[name]), SIZE)
+        model = Reader(layer(make_cell(name, SIZE)), SIZE)
         batch = inputs(STEPS)
         found = jax.jit(lambda batch: gradient_norms(model, batch, mean_square))(batch)
         expected = central_differences(model, batch)

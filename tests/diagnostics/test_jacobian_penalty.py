@@ -8,7 +8,7 @@ from flax import nnx
 
 import gradstab as gs
 from gradstab.diagnostics import jacobian_penalty
-from tests.diagnostics.models import cells, inputs
+from tests.diagnostics.models import inputs, make_cell
 from tests.helpers import check_grads
 
 
@@ -29,7 +29,7 @@ def test_of_scaled_rotations_is_the_square_of_the_gap(scale):
 @pytest.mark.parametrize("name", ["flax_elman", "gru"])
 def test_has_the_gradient_of_central_differences(name):
     with jax.enable_x64(True):
-        model = gs.nn.RNN(cells(3)[name])
+        model = gs.nn.RNN(make_cell(name, 3))
         graph, params, rest = nnx.split(model, nnx.Param, ...)
         batch, key = inputs(5), jax.random.key(1)
 

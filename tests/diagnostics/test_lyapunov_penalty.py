@@ -8,7 +8,7 @@ from flax import nnx
 
 import gradstab as gs
 from gradstab.diagnostics import lyapunov_exponents, lyapunov_penalty
-from tests.diagnostics.models import cells, inputs
+from tests.diagnostics.models import inputs, make_cell
 from tests.helpers import check_grads
 
 
@@ -16,7 +16,7 @@ from tests.helpers import check_grads
 @pytest.mark.parametrize("layer", [nnx.RNN, gs.nn.RNN], ids=["flax", "ours"])
 def test_is_the_mean_square_of_exponents(name, layer):
     with jax.enable_x64(True):
-        cell = cells(3)[name]
+        cell = make_cell(name, 3)
         batch = inputs(10, batch=6)
         found = lyapunov_penalty(layer(cell), batch, count=2, target=-0.1, sequences=3)
         built = gs.nn.materialize(cell)
@@ -39,7 +39,7 @@ def test_is_the_mean_square_of_exponents(name, layer):
 def test_has_the_gradient_of_central_differences():
     with jax.enable_x64(True):
         batch = inputs(6)
-        model = gs.nn.RNN(cells(3)["flax_elman"])
+        model = gs.nn.RNN(make_cell("flax_elman", 3))
         graph, params, rest = nnx.split(model, nnx.Param, ...)
 
         def penalty(params):
@@ -52,7 +52,7 @@ def test_has_the_gradient_of_central_differences():
 def test_descent_brings_exponents_to_the_target():
     with jax.enable_x64(True):
         batch = 0.1 * inputs(20)
-        model = gs.nn.RNN(cells(4)["flax_elman"])
+        model = gs.nn.RNN(make_cell("flax_elman", 4))
         graph, params, rest = nnx.split(model, nnx.Param, ...)
 
         @jax.jit
