@@ -17,8 +17,8 @@ from experiments.settings import DeviceKind, MethodName, TrainingSettings
 class DemoSettings:
     """Settings of the demonstration.
 
-    All others are those of the presets `quick`, but for the learning rate on the adding
-    problem: twice theirs, so that fewer steps tell the methods apart.
+    All others are those of the presets `quick`, but for the adding problem: half their
+    length and twice their learning rate, so that fewer steps tell the methods apart.
 
     Attributes:
         methods: which methods to train.
@@ -31,7 +31,7 @@ class DemoSettings:
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
-    adding_steps: int = 3500
+    adding_steps: int = 2500
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
     device: DeviceKind = "any"
@@ -39,23 +39,20 @@ class DemoSettings:
 
     def parts(self) -> list[tuple[Experiment, TrainingSettings]]:
         """Lists the experiments with their settings."""
-        parts = (
-            (ADDING, self.adding_steps, 2e-3),
-            (PIXEL_DIGITS, self.digits_steps, 1e-3),
-        )
+        adding = {"length": 100, "learning_rate": 2e-3, "steps": self.adding_steps}
+        digits = {"steps": self.digits_steps}
         return [
             (
                 experiment,
                 replace(
                     experiment.presets["quick"],
                     methods=self.methods,
-                    steps=steps,
-                    learning_rate=rate,
-                    evaluate_every=max(steps // 20, 1),
                     seeds=self.seeds,
+                    evaluate_every=max(chosen["steps"] // 20, 1),
+                    **chosen,
                 ),
             )
-            for experiment, steps, rate in parts
+            for experiment, chosen in ((ADDING, adding), (PIXEL_DIGITS, digits))
         ]
 
     def problems(self) -> list[str]:
