@@ -18,7 +18,7 @@ class DemoSettings:
     """Settings of the demonstration.
 
     All others are those of the presets `quick`, but for the adding problem: half their
-    length and twice their learning rate, so that fewer steps tell the methods apart.
+    length and 1.5 times their learning rate, so that fewer steps tell methods apart.
 
     Attributes:
         methods: which methods to train.
@@ -31,7 +31,7 @@ class DemoSettings:
     """
 
     methods: tuple[MethodName, ...] = ("rnn", "gru", "scornn", "spectral_rnn")
-    adding_steps: int = 2500
+    adding_steps: int = 2000
     digits_steps: int = 1000
     seeds: tuple[int, ...] = (0,)
     device: DeviceKind = "any"
@@ -39,7 +39,7 @@ class DemoSettings:
 
     def parts(self) -> list[tuple[Experiment, TrainingSettings]]:
         """Lists the experiments with their settings."""
-        adding = {"length": 100, "learning_rate": 2e-3, "steps": self.adding_steps}
+        adding = {"length": 100, "learning_rate": 1.5e-3, "steps": self.adding_steps}
         digits = {"steps": self.digits_steps}
         return [
             (

@@ -1,6 +1,8 @@
 """The compiled programs that train one method on one task, every seed side by side."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,7 +47,6 @@ class Learner:
         self._start = jax.jit(jax.vmap(self._start_one, in_axes=(0, None)))
         self._advance = jax.jit(self._advance_all)
         self._learn = jax.jit(jax.vmap(self._learn_one, in_axes=(0, None, 0)))
-        self._draw = jax.jit(self._draw_all)
 
     def start(self, settings: TrainingSettings) -> State:
         """Builds the state before the first step, for its seeds and rates."""
@@ -77,7 +78,8 @@ class Learner:
 
     def milliseconds_per_draw(self, state: State) -> float:
         """Measures what drawing the batches of a step takes by itself."""
-        return time_draws(lambda count: self._draw(state.key, count, self.task.train))
+        task = self.task
+        return time_draws(lambda count: _draws(task.draw, state.key, count, task.train))
 
     def models(self, state: State) -> list[SequenceModel]:
         """Builds the best model of each seed."""
@@ -157,19 +159,26 @@ class Learner:
             bad_step=jnp.where(is_first_bad, number, state.bad_step),
         )
 
-    def _draw_all(self, keys: Array, count: Array, train: Any) -> Array:
-        def draw(key: Array, number: Array) -> Array:
-            batch = self.task.draw(_step_key(key, number), train)
-            parts = (jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(batch))
-            return jnp.asarray(sum(parts))
 
-        draws = jax.vmap(draw, in_axes=(0, None))
-        return jax.lax.fori_loop(
-            0,
-            count,
-            lambda number, total: total + draws(keys, number),
-            jnp.zeros(keys.shape),
-        )
+# Of the task alone, so that all methods have one program.
+@partial(jax.jit, static_argnums=0)
+def _draws(
+    draw: Callable[[Array, Any], Batch], keys: Array, count: Array, train: Any
+) -> Array:
+    """Draws the batches of some steps, and sums all numbers of each seed's."""
+
+    def drawn(key: Array, number: Array) -> Array:
+        batch = draw(_step_key(key, number), train)
+        parts = (jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(batch))
+        return jnp.asarray(sum(parts))
+
+    each = jax.vmap(drawn, in_axes=(0, None))
+    return jax.lax.fori_loop(
+        0,
+        count,
+        lambda number, total: total + each(keys, number),
+        jnp.zeros(keys.shape),
+    )
 
 
 def _step_key(key: Array, number: int | Array) -> Array:
