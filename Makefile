@@ -11,7 +11,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m experiments demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
