@@ -1,5 +1,6 @@
 """The nearest matrix with orthonormal columns or rows, quickly from nearby."""
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
@@ -10,6 +11,8 @@ from gradstab.optim._matrices import gram_defect, matmul
 NEAR = 0.5  # of ‖WᴴW - I‖_F, from where the iteration converges in six steps
 
 
+# Outside of `jax.jit` the conditions would be compiled at every call.
+@jax.jit
 def nearest_orthonormal(matrix: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
     r"""Computes the polar factor: by products of matrices if the matrix is near it.
 

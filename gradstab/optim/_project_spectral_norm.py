@@ -1,5 +1,6 @@
 """Cutting singular values after each optimizer step."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -176,11 +177,34 @@ def _begin(leaf: Array, rank: int | None) -> Cut:
 
 
 def _project(
-    change: Array, leaf: Array, cut: Cut, maximum: float, is_due: Array, steps: Array
+    change: Array,
+    leaf: Array,
+    cut: Cut,
+    maximum: float | Array,
+    is_due: Array,
+    steps: Array,
 ) -> tuple[Array, Cut]:
     """Cuts what an update leads to; returns another update and what was done."""
     if not is_matrix(leaf):
         return change, cut
+    if isinstance(maximum, jax.Array):
+        return _project_matrix(change, leaf, cut, is_due, steps, scheduled=maximum)
+    return _project_matrix(change, leaf, cut, is_due, steps, constant=maximum)
+
+
+# Outside of `jax.jit` the conditions would be compiled at every call.
+@functools.partial(jax.jit, static_argnames="constant")
+def _project_matrix(
+    change: Array,
+    leaf: Array,
+    cut: Cut,
+    is_due: Array,
+    steps: Array,
+    *,
+    constant: float = 0.0,
+    scheduled: Array | None = None,
+) -> tuple[Array, Cut]:
+    maximum = constant if scheduled is None else scheduled
     start = as_matrix(leaf)
     moved = start + as_matrix(change)
     vectors, is_exact = cut.vectors, jnp.ones((), bool)
@@ -209,7 +233,7 @@ def _project(
     )
 
 
-def _clip(matrix: Array, maximum: float) -> Array:
+def _clip(matrix: Array, maximum: float | Array) -> Array:
     if not isinstance(maximum, jax.Array):
         return linalg.clip_singular_values(matrix, maximum=maximum)
     # A scheduled limit: what lies below zero counts as zero, NaN gives NaN.
@@ -240,7 +264,9 @@ class Leading(NamedTuple):
     is_crowded: Array
 
 
-def _leading(matrix: Array, vectors: Array, maximum: float, steps: Array) -> Leading:
+def _leading(
+    matrix: Array, vectors: Array, maximum: float | Array, steps: Array
+) -> Leading:
     """Looks for the singular values above a limit, starting from some vectors."""
     # An error e of a singular vector moves the cut matrix by e (s - limit), and its
     # norm by the square of e.
@@ -279,7 +305,7 @@ def _random(steps: Array, shape: tuple[int, ...]) -> Array:
     return jax.random.normal(jax.random.fold_in(jax.random.key(0), steps), shape)
 
 
-def _deflate(matrix: Array, leading: Leading, maximum: float) -> Array:
+def _deflate(matrix: Array, leading: Leading, maximum: float | Array) -> Array:
     """Subtracts what singular values have above the limit."""
     vectors, images, values, *_ = leading
     safe = jnp.where(values > maximum, values, jnp.ones_like(values))
