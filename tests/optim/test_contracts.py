@@ -116,6 +116,19 @@ def test_jit_changes_nothing_and_compiles_once(transform):
     assert len(traces) == 1
 
 
+def test_without_jit_a_step_like_the_last_compiles_nothing(transform, caplog):
+    params = network()
+    state = transform.init(params)
+    for seed in range(3):
+        updates = gradients(params, seed)
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            _, state = transform.update(updates, state, params)
+        if seed == 0:
+            assert "compilation" in caplog.text
+    assert caplog.text == ""
+
+
 def test_its_state_can_be_donated(transform):
     params = network()
     step = jax.jit(transform.update, donate_argnums=1)
