@@ -204,6 +204,7 @@ def _project_matrix(
     constant: float = 0.0,
     scheduled: Array | None = None,
 ) -> tuple[Array, Cut]:
+    """The same of a matrix, whose limit is `scheduled` if there is one."""
     maximum = constant if scheduled is None else scheduled
     start = as_matrix(leaf)
     moved = start + as_matrix(change)
