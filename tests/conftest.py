@@ -1,20 +1,19 @@
 """Strict JAX modes and fixtures for the whole suite."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-# Many tests compile the same programs. Workers and the processes that tests start find
-# them in one directory, which goes when the first process does.
+# Many tests compile the same programs. Workers, the processes that tests start, and the
+# next run find them in one directory; `make clean` empties it.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _cache = tempfile.TemporaryDirectory(prefix="gradstab-", ignore_cleanup_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    _programs = str(Path(__file__).parent.parent / ".jax_cache")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _programs
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    jax.config.update("jax_compilation_cache_dir", _cache.name)
+    jax.config.update("jax_compilation_cache_dir", _programs)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 # Scripts that make expected numbers with other libraries.
 collect_ignore = ["golden"]
