@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # whatever runs next on a machine with few cores.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m experiments demo
@@ -18,6 +18,10 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
+docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.maps
 	$(BIN)/python -m benchmarks.cells
@@ -29,4 +33,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .jax_cache
+	rm -rf $(VENV) runs .jax_cache docs/_build docs/api/generated
