@@ -38,7 +38,8 @@ myst_heading_anchors = 3
 
 MARKED = re.compile(r"(:math:`[^`]*`|``.*?``|`[^`]*`)")
 ARGUMENT = re.compile(r"\s*\*\*?\w+( \(.*\))?:")
-DTYPE = "str | type[Any] | dtype | SupportsDType | Any"
+# How a DTypeLike of JAX is written out; the tildes ask for short names.
+DTYPE = re.compile(r"str \| type\[\S+ \| \S+dtype \| \S+SupportsDType \| \S+Any")
 
 
 def setup(app: Any) -> None:
@@ -73,7 +74,7 @@ def show_constructor(
     ]
     found = found.replace(parameters=arguments)
     written = stringify_signature(found, unqualified_typehints=True)
-    return written.replace(DTYPE, "DTypeLike"), returns
+    return DTYPE.sub("DTypeLike", written), returns
 
 
 def skip_fields(
