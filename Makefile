@@ -18,9 +18,9 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-docs: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+docs: $(VENV)/.docs-ready
+	rm -rf docs/api/generated
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs docs/_build
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.maps
@@ -30,6 +30,10 @@ bench: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[experiments,data,dynamics,tuning,test]"
+	touch $@
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 clean:

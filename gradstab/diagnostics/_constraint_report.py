@@ -26,7 +26,8 @@ class Constraint:
         shape: of the matrix, or of the stack of matrices.
         bounds: between which its singular values lie whatever the coordinates.
         tolerance: the residual that rounding explains.
-        residual: how far the matrix built is from the set, in units of its entries.
+        residual: how far the matrix built is from the set, in units of its entries; NaN
+            for a class of your own that does not tell.
         smallest: its smallest singular value, NaN beyond 512 rows and columns.
         largest: its largest singular value.
         coordinates: the root mean square of its coordinates.
@@ -67,12 +68,16 @@ def _measure(module: Parametrization) -> Constraint:
     size = sum(leaf.size for leaf in coordinates)
     square = sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in coordinates)
     smallest, largest = _singular_values(module, matrix)
+    try:
+        residual = largest_entry(module._map_stack(module._residual, matrix))
+    except NotImplementedError:
+        residual = jnp.full_like(largest, jnp.nan)
     return Constraint(
         kind=type(module).__name__,
         shape=module.shape,
         bounds=(float(low), float(high)),
         tolerance=float(module._tolerance),
-        residual=largest_entry(module._map_stack(module._residual, matrix)),
+        residual=residual,
         smallest=smallest,
         largest=largest,
         coordinates=jnp.sqrt(jnp.asarray(square) / max(size, 1)),

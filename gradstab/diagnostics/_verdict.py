@@ -75,7 +75,7 @@ class Verdict(str):
 
 _HOLD = (
     "`nn.OrthogonalCell`, `nn.NCGRUCell`, or `nn.constrain` with a parametrization "
-    "such as `nn.Cayley`"
+    "such as `nn.ScaledCayley`"
 )
 _REMEDIES = {
     "vanishing": (
@@ -95,7 +95,7 @@ _REMEDIES = {
 _DEPTH_REMEDIES = {
     "vanishing": (
         "Normalize channels (`nn.ChannelNorm`), or hold kernels orthogonal: "
-        "`nn.Linear` with `nn.SVD` or `nn.Cayley`, `nn.Conv` with "
+        "`nn.Linear` with `nn.SVD` or `nn.Householder`, `nn.Conv` with "
         "`nn.OrthogonalConvKernel`."
     ),
     "exploding": (

@@ -152,22 +152,26 @@ class Parametrization(nnx.Module):
 
     def _build(self) -> Matrix:
         """Builds the matrix in the dtype of the coordinates."""
-        raise NotImplementedError
+        raise self._lacks("_build")
 
     def _write(self, matrix: Matrix) -> None:
         """Sets the coordinates to those of a matrix of the set; can be traced."""
-        raise NotImplementedError
+        raise self._lacks("_write")
 
     def _residual(self, matrix: Inexact[Array, "n m"]) -> Array:
         """Measures how far one matrix is from the set, in units of its entries."""
-        raise NotImplementedError
+        raise self._lacks("_residual")
 
     def _nearest(self, matrix: Inexact[Array, "n m"]) -> Inexact[Array, "n m"]:
         """Moves one matrix into the set."""
-        raise NotImplementedError
+        raise self._lacks("_nearest")
 
     def _reanchor(self) -> None:
         """Moves what is re-anchored between steps, with the matrix unchanged."""
+
+    def _lacks(self, method: str) -> NotImplementedError:
+        """Makes the error of a subclass that leaves out what is asked of it."""
+        return NotImplementedError(f"{type(self).__name__} has no `{method}`.")
 
     def _check_reflectors(self, vectors: Array, count: int) -> None:
         """Checks that as many reflectors are held as the constructor was told."""

@@ -23,7 +23,8 @@ class RNN(nnx.Module):
     It is called as `nnx.RNN` is and stands wherever that does, in `nnx.Bidirectional`
     too. Stock `nnx.RNN` gives the same values and gradients, but pays for the matrices
     at every step. Where a sequence has ended the outputs are zeros, and what stands in
-    the inputs, NaN included, reaches no value and no gradient.
+    the inputs, NaN included, reaches no value and no gradient. Outside of `jax.jit` too
+    it is compiled once for cells of a kind and sequences of a shape.
 
     Forward-mode differentiation has no rule through a `MatmulCell`: for that, call
     `nnx.RNN(materialize(cell))`. Reverse mode, and any mode over it, is all right.
@@ -151,7 +152,7 @@ class RNN(nnx.Module):
         if isinstance(cell, MatmulCell) and not overrides(kind, MatmulCell, "step"):
             step = cell.matmul_step
 
-        carry, outputs = scan(
+        carry, outputs = _compiled_scan(
             step,
             cell,
             initial_carry,
@@ -181,6 +182,14 @@ class RNN(nnx.Module):
             keep_order=self.keep_order,
             unroll=self.unroll,
         )
+
+
+_compiled_scan = jax.jit(
+    scan,
+    static_argnames=(
+        *("step", "project", "time_axis", "reverse", "unroll", "checkpoint_every"),
+    ),
+)
 
 
 def _start(cell: RecurrentCell, one_step: tuple[int, ...], given: Any) -> Any:

@@ -44,6 +44,23 @@ def test_a_matrix_that_left_its_set_has_a_residual():
     np.testing.assert_allclose(found.largest, 1.5, rtol=1e-5)
 
 
+def test_a_class_that_does_not_tell_has_no_residual():
+    class Symmetric(gs.nn.Parametrization):
+        def __init__(self, n):
+            super().__init__((n, n), param_dtype=jnp.float32)
+            self.lower = nnx.Param(jnp.ones((n, n)))
+
+        def _build(self):
+            lower = jnp.tril(self.lower[...])
+            return lower + lower.mT
+
+    found = constraint_report(Symmetric(3))["model"]
+    assert np.isnan(found.residual)
+    np.testing.assert_allclose(found.largest, 4, rtol=1e-5)
+    with pytest.raises(NotImplementedError, match="Symmetric has no `_residual`"):
+        Symmetric(3).assign(jnp.eye(3))
+
+
 def test_a_stack_is_measured_as_a_whole():
     module = gs.nn.SpectralClipped((3, 4, 4), maximum=0.5, rngs=nnx.Rngs(0))
     found = constraint_report(module)["model"]

@@ -318,3 +318,18 @@ def test_unrolls():
         return str(text).count(" dot(")
 
     assert products(unrolled) > products(plain)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [elman(), gated(), nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))],
+    ids=["lean", "two products", "stock"],
+)
+def test_without_jit_a_call_like_the_last_compiles_nothing(cell, caplog):
+    others = -INPUTS
+    jax.grad(loss)(gs.nn.RNN(cell), INPUTS)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        jax.grad(loss)(gs.nn.RNN(cell), others)
+        assert caplog.text == ""
+        jax.jit(lambda x: x + 1)(0)
+        assert "compilation" in caplog.text  # as it would have been
