@@ -4,7 +4,9 @@ import inspect
 import re
 from typing import Any
 
+from docutils import nodes
 from flax import nnx
+from sphinx import addnodes
 from sphinx.util.inspect import stringify_signature
 
 import gradstab
@@ -36,7 +38,7 @@ napoleon_use_ivar = True
 napoleon_numpy_docstring = False
 myst_heading_anchors = 3
 
-MARKED = re.compile(r"(:math:`[^`]*`|``.*?``|`[^`]*`)")
+MARKED = re.compile(r"(:math:`[^`]*`|``.*?``|`[^`]*`|(?<![\w*])\*\w+\*(?![\w*]))")
 ARGUMENT = re.compile(r"\s*\*\*?\w+( \(.*\))?:")
 # How a DTypeLike of JAX is written out; the tildes ask for short names.
 DTYPE = re.compile(r"str \| type\[\S+ \| \S+dtype \| \S+SupportsDType \| \S+Any")
@@ -46,6 +48,7 @@ def setup(app: Any) -> None:
     """Hears what Sphinx is about to write."""
     app.connect("autodoc-process-signature", show_constructor)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("doctree-read", link_names)
     app.connect("html-page-context", shorten)
     # Before napoleon, which adds marks of its own.
     app.connect("autodoc-process-docstring", escape_mathematics, priority=400)
@@ -84,6 +87,38 @@ def skip_fields(
     del app, what, name, skip, options
     alias = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
     return True if alias else None
+
+
+def public_names() -> dict[str, str]:
+    """Finds the whole names of all that `gradstab` offers, by their ends."""
+    whole: dict[str, str] = {}
+    for floor in vars(gradstab).values():
+        if inspect.ismodule(floor):
+            short = floor.__name__.removeprefix("gradstab.")
+            for name in vars(floor):
+                if not name.startswith("_"):
+                    path = f"{floor.__name__}.{name}"
+                    whole |= {name: path, f"{short}.{name}": path, path: path}
+    return whole
+
+
+NAMES = public_names()
+
+
+def link_names(app: Any, document: nodes.document) -> None:
+    """Makes a link of every name of ours that stands as code in a sentence."""
+    del app
+    for link in document.findall(addnodes.pending_xref):
+        link["reftarget"] = NAMES.get(link["reftarget"], link["reftarget"])
+    for code in list(document.findall(nodes.literal)):
+        words = code.astext().removeprefix("gs.").split("(")[0]
+        is_linked = isinstance(code.parent, addnodes.pending_xref | nodes.reference)
+        if words in NAMES and not is_linked:
+            link = addnodes.pending_xref(
+                refdomain="py", reftype="obj", reftarget=NAMES[words], refexplicit=True
+            )
+            code.replace_self(link)
+            link += code
 
 
 def shorten(app: Any, page: str, template: str, context: Any, doctree: Any) -> None:
