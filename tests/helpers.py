@@ -1,5 +1,7 @@
 """Measurements that several tests share."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,3 +70,13 @@ def _sub_jaxprs(eqn):
     leaves = jax.tree.leaves(eqn.params, is_leaf=lambda p: hasattr(p, "jaxpr"))
     candidates = [getattr(leaf, "jaxpr", leaf) for leaf in leaves]
     return [c for c in candidates if hasattr(c, "eqns")]
+
+
+@contextlib.contextmanager
+def nothing_compiled(caplog):
+    """Fails if JAX compiles anything within."""
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        yield
+        assert caplog.text == ""
+        jax.jit(lambda x: x + 1)(0)
+        assert "compilation" in caplog.text  # as it would have been
