@@ -75,6 +75,7 @@ def _sub_jaxprs(eqn):
 @contextlib.contextmanager
 def nothing_compiled(caplog):
     """Fails if JAX compiles anything within."""
+    caplog.clear()
     with jax.log_compiles(), caplog.at_level("WARNING"):
         yield
         assert caplog.text == ""

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from gradstab.diagnostics._taps import path_name
 from gradstab.linalg import spectral_norm
 from gradstab.nn import Parametrization
+from gradstab.nn._methods import overrides
 from gradstab.nn._parametrization import largest_entry
 
 EXACT_UP_TO = 512
@@ -68,10 +69,9 @@ def _measure(module: Parametrization) -> Constraint:
     size = sum(leaf.size for leaf in coordinates)
     square = sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in coordinates)
     smallest, largest = _singular_values(module, matrix)
-    try:
+    residual = jnp.full_like(largest, jnp.nan)
+    if overrides(type(module), Parametrization, "_residual"):
         residual = largest_entry(module._map_stack(module._residual, matrix))
-    except NotImplementedError:
-        residual = jnp.full_like(largest, jnp.nan)
     return Constraint(
         kind=type(module).__name__,
         shape=module.shape,

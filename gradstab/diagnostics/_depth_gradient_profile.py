@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from gradstab.diagnostics._compiled import compiled
 from gradstab.diagnostics._taps import Call, Loss, names_of, tapped_calls
 
 
@@ -42,8 +41,8 @@ def depth_gradient_profile(model: nnx.Module, batch: Any, loss: Loss) -> DepthPr
 
     Args:
         model: any module. It is left unchanged.
-        batch: see `diagnose`.
-        loss: see `diagnose`.
+        batch: what `loss` takes.
+        loss: function (model, batch) -> a scalar, or a tuple whose first is one.
 
     Returns:
         The profile. It costs a backward pass without gradients of weights.
@@ -51,11 +50,6 @@ def depth_gradient_profile(model: nnx.Module, batch: Any, loss: Loss) -> DepthPr
     Raises:
         ValueError: if the loss is no real scalar.
     """
-    return _measure(model, batch, loss)
-
-
-@compiled
-def _measure(model: nnx.Module, batch: Any, loss: Loss) -> DepthProfile:
     _, calls = tapped_calls(model, batch, loss)
     return depth_profile(calls)
 

@@ -1,5 +1,6 @@
 """One call that tells what the gradients of a model do."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,8 +9,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from gradstab.diagnostics._compiled import compiled
-from gradstab.diagnostics._measure import measure
+from gradstab.diagnostics._measure import Measurement, measure
 from gradstab.diagnostics._recurrence_measurement import Extent
 from gradstab.diagnostics._report import Report
 from gradstab.diagnostics._taps import Loss
@@ -58,8 +58,7 @@ def diagnose(
         model: any Flax NNX module. It is left unchanged.
         batch: what `loss` takes: a tree of arrays, and of constants that can be hashed.
         loss: function (model, batch) -> a scalar, or a tuple whose first is one. Pass a
-            named function: every new lambda is compiled anew. What else it reads it
-            reads once, as under `jax.jit`.
+            named function: every new lambda is compiled anew.
         opt_state: the state of an optimizer that holds `safe_clip_by_global_norm`: how
             often that has clipped becomes part of the report.
         key: of random directions; key 0 if None.
@@ -78,11 +77,33 @@ def diagnose(
     """
     key = jax.random.key(0) if key is None else key
     extent = Extent(exponents, jacobians, probes)
-    measurement = _measure(model, batch, loss, key, extent=extent)
+    graph, state = nnx.split(model)
+    leaves, tree = jax.tree.flatten(batch)
+    is_array = [isinstance(x, jax.Array | np.ndarray | np.generic) for x in leaves]
+    fixed = tuple(
+        None if array else leaf for leaf, array in zip(leaves, is_array, strict=True)
+    )
+    arrays = [x for x, array in zip(leaves, is_array, strict=True) if array]
+    parts = tree, tuple(is_array), fixed
+    measurement = _measure_compiled(graph, loss, extent, parts, state, arrays, key)
     return Report(jax.device_get(measurement), _share_clipped(opt_state))
 
 
-_measure = compiled(measure)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _measure_compiled(
+    graph: Any,
+    loss: Loss,
+    extent: Extent,
+    parts: tuple[Any, tuple[bool, ...], tuple[Any, ...]],
+    state: Any,
+    arrays: list[Array],
+    key: Array,
+) -> Measurement:
+    tree, is_array, fixed = parts
+    rest = iter(arrays)
+    leaves = [next(rest) if a else x for a, x in zip(is_array, fixed, strict=True)]
+    batch = jax.tree.unflatten(tree, leaves)
+    return measure(nnx.merge(graph, state, copy=True), batch, loss, key, extent)
 
 
 def _share_clipped(opt_state: Any) -> float | None:

@@ -5,7 +5,6 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
-from gradstab.diagnostics._compiled import compiled
 from gradstab.diagnostics._taps import Loss, names_of, recurrent_calls, tapped_calls
 
 
@@ -24,8 +23,8 @@ def gradient_norms(
     Args:
         model: any module with `nnx.RNN`, `gradstab.nn.RNN` or cells that it calls step
             by step. It is left unchanged.
-        batch: see `diagnose`.
-        loss: see `diagnose`.
+        batch: what `loss` takes.
+        loss: function (model, batch) -> a scalar, or a tuple whose first is one.
 
     Returns:
         For the path of each recurrent layer the norms, of each sequence, with the axes
@@ -36,11 +35,6 @@ def gradient_norms(
     Raises:
         ValueError: if the loss is no real scalar.
     """
-    return _measure(model, batch, loss)
-
-
-@compiled
-def _measure(model: nnx.Module, batch: Any, loss: Loss) -> dict[str, Array]:
     _, calls = tapped_calls(model, batch, loss)
     found = recurrent_calls(calls)
     return {

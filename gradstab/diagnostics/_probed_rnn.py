@@ -122,10 +122,11 @@ def run_probed(
 
 
 class _Caught:
-    """What a cell was asked for on the way."""
+    """What a cell was asked for on the way; no program that holds it serves twice."""
 
     carry: Any = None
     drawn: Any = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
 class _ProbedCell(nnx.RNNCellBase):

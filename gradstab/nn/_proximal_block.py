@@ -152,7 +152,15 @@ class ProximalBlock(nnx.Module):
             ValueError: if the last axis of `inputs` is not `in_features` long, or they
                 are no real floating-point numbers.
         """
-        return _descend(materialize(self), inputs)
+        problem = self._problem(inputs)
+        # The step from zero needs no product with A.
+        first = self.proximal(problem.adjoint(problem.target))
+        code, _ = jax.lax.scan(
+            lambda y, _: (self._advance(problem, y), None),
+            first,
+            length=self.steps - 1,
+        )
+        return code.astype(inputs.dtype)
 
     def step(self, codes: Code, inputs: Inputs) -> Code:
         """Takes one step from any codes, as for a run of many: materialize first.
@@ -246,20 +254,6 @@ class ProximalBlock(nnx.Module):
     def _advance(self, problem: "_Problem", y: Code) -> Code:
         residual = problem.target - problem.forward(y)
         return self.proximal(y + problem.adjoint(residual))
-
-
-@jax.jit  # or each call outside of `jax.jit` would compile the loop anew
-def _descend(block: ProximalBlock, inputs: Inputs) -> Code:
-    """Takes all steps of a block whose matrices are built."""
-    problem = block._problem(inputs)
-    # The step from zero needs no product with A.
-    first = block.proximal(problem.adjoint(problem.target))
-    code, _ = jax.lax.scan(
-        lambda y, _: (block._advance(problem, y), None),
-        first,
-        length=block.steps - 1,
-    )
-    return code.astype(inputs.dtype)
 
 
 class _Problem(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from gradstab._checks import check_integer
@@ -16,6 +17,8 @@ from gradstab.nn._parametrization import Fixed, Materialized
 from gradstab.nn._recurrent_cell import RecurrentCell
 from gradstab.recurrence import scan
 
+STATE = nnx.Not(nnx.Any(nnx.Param, Fixed, Materialized))
+
 
 class RNN(nnx.Module):
     """Applies a recurrent cell over a sequence, building its matrices once.
@@ -24,7 +27,8 @@ class RNN(nnx.Module):
     too. Stock `nnx.RNN` gives the same values and gradients, but pays for the matrices
     at every step. Where a sequence has ended the outputs are zeros, and what stands in
     the inputs, NaN included, reaches no value and no gradient. Outside of `jax.jit` too
-    it is compiled once for cells of a kind and sequences of a shape.
+    it is compiled once for cells of a kind and sequences of a shape; whatever else a
+    cell reads, such as a global variable, is read once then.
 
     Forward-mode differentiation has no rule through a `MatmulCell`: for that, call
     `nnx.RNN(materialize(cell))`. Reverse mode, and any mode over it, is all right.
@@ -152,7 +156,8 @@ class RNN(nnx.Module):
         if isinstance(cell, MatmulCell) and not overrides(kind, MatmulCell, "step"):
             step = cell.matmul_step
 
-        carry, outputs = _compiled_scan(
+        run = _compiled_scan if _may_be_kept(step, cell) else scan
+        carry, outputs = run(
             step,
             cell,
             initial_carry,
@@ -192,6 +197,22 @@ _compiled_scan = jax.jit(
 )
 
 
+def _may_be_kept(step: Any, cell: nnx.RNNCellBase) -> bool:
+    """Tells whether the program of a cell may serve later calls too."""
+    # It may depend on nothing that can change unseen, and write nothing.
+    if isinstance(jnp.zeros(()), Tracer):  # `jax.jit` is tracing, and keeps its own
+        return False
+    if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(cell)):
+        return False
+    if jax.tree.leaves(nnx.state(cell, STATE)):
+        return False
+    try:
+        hash((step, nnx.graphdef(cell)))
+    except TypeError:  # lists and dictionaries can be edited
+        return False
+    return True
+
+
 def _start(cell: RecurrentCell, one_step: tuple[int, ...], given: Any) -> Any:
     """Returns the carry before the first step, in the dtype of the state."""
     own = cell.initialize_carry(one_step)
@@ -229,8 +250,7 @@ def _project_beside(cell: RecurrentCell, sequence: tuple[Array, Any]) -> Any:
 
 
 def _check_stateless(cell: nnx.RNNCellBase) -> None:
-    state = nnx.state(cell, nnx.Not(nnx.Any(nnx.Param, Fixed, Materialized)))
-    if jax.tree.leaves(state):
+    if jax.tree.leaves(nnx.state(cell, STATE)):
         raise ValueError(
             f"`cell` must hold no state but its parameters, got a "
             f"{type(cell).__name__} with keys or statistics; use `nnx.RNN` for it."

@@ -7,12 +7,7 @@ import pytest
 from flax import nnx
 
 import gradstab as gs
-from tests.helpers import (
-    check_grads,
-    nothing_compiled,
-    primitives_in_scan,
-    random_matrix,
-)
+from tests.helpers import check_grads, primitives_in_scan, random_matrix
 
 MAPS = {
     "ReLU": gs.nn.ReLU(),
@@ -458,11 +453,3 @@ def test_one_matrix_is_enough():
 def test_what_are_no_inputs_is_refused(inputs, message):
     with pytest.raises(ValueError, match=message):
         make()(inputs)
-
-
-def test_without_jit_a_call_like_the_last_compiles_nothing(caplog):
-    block = gs.nn.ProximalBlock(4, 8, rngs=nnx.Rngs(0))
-    first, second = jnp.ones((2, 4)), jnp.zeros((2, 4))
-    block(first)
-    with nothing_compiled(caplog):
-        block(second)

@@ -321,12 +321,123 @@ def test_unrolls():
 
 
 @pytest.mark.parametrize(
-    "cell",
-    [elman(), gated(), nnx.GRUCell(3, 4, rngs=nnx.Rngs(0))],
-    ids=["lean", "two products", "stock"],
+    "kind", [gs.nn.OrthogonalCell, gs.nn.GRUCell, gs.nn.HDetachLSTMCell, nnx.GRUCell]
 )
-def test_without_jit_a_call_like_the_last_compiles_nothing(cell, caplog):
-    others = -INPUTS
-    jax.grad(loss)(gs.nn.RNN(cell), INPUTS)
+def test_without_jit_a_call_like_the_last_compiles_nothing(kind, caplog):
+    first, second = (gs.nn.RNN(kind(3, 4, rngs=nnx.Rngs(seed))) for seed in (0, 1))
+    inputs = -INPUTS
+
+    def padded(rnn, inputs):
+        outputs = rnn(inputs, seq_lengths=LENGTHS, rngs=nnx.Rngs(0))
+        return jnp.sum(outputs**2)
+
+    expected = jax.jit(jax.grad(padded))(second, inputs)
+    jax.grad(padded)(first, INPUTS)
     with nothing_compiled(caplog):
-        jax.grad(loss)(gs.nn.RNN(cell), others)
+        found = jax.grad(padded)(second, inputs)
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+
+class Edited(gs.nn.RecurrentCell):
+    """Multiplies by a number that can be edited."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.options = nnx.static({"gain": 1.0})
+
+    def project(self, inputs):
+        return inputs
+
+    def step(self, carry, projected):
+        carry = carry + self.options["gain"] * projected
+        return carry, carry
+
+
+def test_what_can_be_edited_is_read_anew():
+    cell = Edited()
+    rnn = gs.nn.RNN(cell)
+    once = rnn(INPUTS)
+    cell.options["gain"] = 2.0
+    np.testing.assert_allclose(rnn(INPUTS), 2 * once, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda x: rnn(x))(INPUTS), 2 * once, rtol=1e-6)
+
+
+class Scaled:
+    """An activation that can be edited, and is yet told from others by itself alone."""
+
+    gain = 1.0
+
+    def __call__(self, x):
+        return self.gain * x
+
+
+def test_a_new_jit_reads_everything_anew():
+    activation = Scaled()
+    cell = nnx.SimpleCell(3, 4, activation_fn=activation, rngs=nnx.Rngs(0))
+    rnn = gs.nn.RNN(cell)
+    before = jax.jit(lambda x: rnn(x))(INPUTS[:, :1])
+    activation.gain = 2.0
+    after = jax.jit(lambda x: rnn(x))(INPUTS[:, :1])
+    np.testing.assert_allclose(after, 2 * before, rtol=1e-6)
+
+
+def test_another_activation_is_another_program():
+    cell = nnx.SimpleCell(3, 4, rngs=nnx.Rngs(0))
+    first = gs.nn.RNN(cell)(INPUTS)
+    cell.activation_fn = jnp.sin
+    expected = nnx.RNN(cell)(INPUTS)
+    chex.assert_trees_all_close(gs.nn.RNN(cell)(INPUTS), expected, atol=1e-6)
+    assert not np.allclose(first, expected)
+
+
+class Counting(gs.nn.RecurrentCell):
+    """Writes down how often it was asked to project."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.count = nnx.Variable(jnp.zeros((), int))
+
+    def project(self, inputs):
+        self.count[...] += 1
+        return inputs
+
+    def step(self, carry, projected):
+        return carry + projected, carry
+
+
+def test_what_a_cell_writes_is_kept():
+    cell = Counting()
+    for _ in range(3):
+        gs.nn.RNN(cell)(INPUTS[:, :1])
+    assert cell.count[...] == 3
+
+
+class Ordered(gs.nn.RecurrentCell):
+    """Reads constants from an array of NumPy."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.order = nnx.data(np.array([2, 0, 1]))
+
+    def project(self, inputs):
+        return inputs
+
+    def step(self, carry, projected):
+        carry = carry + projected[..., [int(k) for k in self.order]]
+        return carry, carry
+
+
+def test_arrays_of_numpy_stay_constants():
+    found = gs.nn.RNN(Ordered())(INPUTS)
+    expected = np.cumsum(np.asarray(INPUTS)[..., [2, 0, 1]], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_cell_that_is_no_tree_runs():
+    class Opaque(nnx.SimpleCell, pytree=False):
+        pass
+
+    cell = Opaque(3, 4, rngs=nnx.Rngs(0))
+    chex.assert_trees_all_close(
+        gs.nn.RNN(cell)(INPUTS), nnx.RNN(cell)(INPUTS), atol=1e-6
+    )
