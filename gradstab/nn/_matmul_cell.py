@@ -46,7 +46,11 @@ class MatmulCell(RecurrentCell):
 
     @property
     def matmul_step(self) -> MatmulStep:
-        """The step as `recurrence.scan` takes it: functions of the cell."""
+        """The step as `recurrence.scan` takes it: functions of the class.
+
+        Functions that hold on to `self` would be new ones at each call: `RNN` would
+        compile each, and keep the weights that it holds.
+        """
         kind = type(self)
         return MatmulStep(
             kernels=method_of(kind, "recurrent_kernels"),
