@@ -192,7 +192,12 @@ class RNN(nnx.Module):
 _compiled_scan = jax.jit(
     scan,
     static_argnames=(
-        *("step", "project", "time_axis", "reverse", "unroll", "checkpoint_every"),
+        "step",
+        "project",
+        "time_axis",
+        "reverse",
+        "unroll",
+        "checkpoint_every",
     ),
 )
 
